@@ -1,0 +1,96 @@
+"""`row` and `Chain`: an architecture is a table of named rows, and the chain runs the table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from rawcnn.errors import UsageError
+from rawcnn.layers import Layer
+from rawcnn.precision import FLOAT32, Policy
+from rawcnn.variables import fold
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer that still waits for the shape it follows."""
+
+    layer: Callable[..., Layer]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def build(self, in_shape: Sequence[int], seed: int) -> Layer:
+        return self.layer(*self.args, in_shape=in_shape, seed=seed, **self.kwargs)
+
+
+Table = Sequence[tuple[str, Row]]
+
+
+def row(layer: Callable[..., Layer], **defaults: Any) -> Callable[..., Row]:
+    """A constructor of rows of one kind, with what the paper says once, said once.
+
+    >>> from rawcnn.layers import Conv2D
+    >>> conv = row(Conv2D, padding="VALID", activation=tf.nn.relu)
+    >>> net = Chain((("conv1", conv(4, 3)), ("conv2", conv(8, 3, stride=2))), input_shape=(9, 9, 1))
+    >>> net.conv2.out_shape
+    (3, 3, 8)
+    """
+    return lambda *args, **kwargs: Row(layer, args, {**defaults, **kwargs})
+
+
+class Chain(tf.Module):
+    """A net: runs the rows of a table one after the other.
+
+    Each row is an attribute under its own name, and that name is also its key in `endpoints`, in the names of its
+    weights, in checkpoints and in the summary. `seed` decides all initial weights, row by row from its name; `policy`
+    decides the dtype of the computation (see `rawcnn.precision`). Raises `UsageError` naming the row that does not
+    fit.
+    """
+
+    def __init__(self, table: Table, *, input_shape: Sequence[int], seed: int = 0, policy: Policy = FLOAT32):
+        super().__init__(name="chain")
+        self.in_shape = tuple(int(d) for d in input_shape)
+        self.policy = policy
+        self._row_names: tuple[str, ...] = ()
+        shape = self.in_shape
+        for name, pending in table:
+            if hasattr(self, name) or not name.isidentifier():
+                raise UsageError(f"Row name {name!r} is taken or is no Python name: choose another.")
+            try:
+                layer = pending.build(shape, fold(seed, name))
+            except UsageError as error:
+                raise UsageError(f"Row {name!r} cannot follow an output of shape {shape}: {error}") from error
+            setattr(self, name, layer)
+            self._row_names += (name,)
+            shape = layer.out_shape
+        self.out_shape = shape
+
+    @property
+    def rows(self) -> Iterator[tuple[str, Layer]]:
+        """(name, layer) from the input to the output."""
+        return ((name, getattr(self, name)) for name in self._row_names)
+
+    def num_params(self) -> int:
+        """Trainable parameters of all rows."""
+        return sum(layer.num_params() for _, layer in self.rows)
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        """The output of the last row, in the policy's output dtype. `[N, *in_shape] -> [N, *out_shape]`."""
+        return self.endpoints(x, training=training)[self._row_names[-1]]
+
+    def endpoints(self, x: tf.Tensor, *, training: bool = False, until: str | None = None) -> dict[str, tf.Tensor]:
+        """The output of every row by name, in order, as far as row `until`."""
+        if until is not None and until not in self._row_names:
+            raise UsageError(f"There is no row {until!r}: choose one of {', '.join(self._row_names)}.")
+        x = tf.convert_to_tensor(x)
+        if x.shape.rank != len(self.in_shape) + 1 or not x.shape[1:].is_compatible_with(self.in_shape):
+            raise UsageError(f"The net takes images [N, {', '.join(map(str, self.in_shape))}], not {x.shape}.")
+        x = tf.cast(x, self.policy.compute)
+        outputs: dict[str, tf.Tensor] = {}
+        for name, layer in self.rows:
+            x = outputs[name] = layer(x, training=training)
+            if name == until:
+                break
+        outputs[name] = tf.cast(x, self.policy.output)
+        return outputs

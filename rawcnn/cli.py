@@ -1,0 +1,152 @@
+"""The command line that all training examples share: absl flags, one run from data to pictures, errors as one line."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from rawcnn.quiet import start_tensorflow
+
+start_tensorflow()
+
+import tensorflow as tf  # noqa: E402
+
+from rawcnn import precision  # noqa: E402
+from rawcnn.data import datasets  # noqa: E402
+from rawcnn.errors import RawcnnError, UsageError  # noqa: E402
+from rawcnn.session import Session  # noqa: E402
+from rawcnn.train import rundir  # noqa: E402
+from rawcnn.train.loop import one_thread_per_part, side_by_side  # noqa: E402
+from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
+from rawcnn.train.recipes import RECIPES  # noqa: E402
+
+FLAGS = flags.FLAGS
+SMOKE_IMAGES, SMOKE_EPOCHS = 600, 2
+MAY_CHANGE = ("data_dir", "epochs", "learning_rate", "save_every")  # on --resume; all others decide what is computed
+NOT_SAVED = ("run", "resume", "overwrite")
+
+
+def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
+    """Define the flags of a training example, with its defaults, and return their names."""
+    before = set(FLAGS)
+    flags.DEFINE_enum("net", net, list(nets), "The net to train.")
+    flags.DEFINE_enum(
+        "dataset", "auto", datasets.NAMES, "What to train on; auto is MNIST and, where it cannot be had, drawn digits."
+    )
+    flags.DEFINE_string(
+        "data_dir", None, "Directory with the data set's files; without it: the cache, else a download."
+    )
+    flags.DEFINE_integer("epochs", epochs, "Passes over the training images.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", None, "Images per update; each net has its own default.", lower_bound=1)
+    flags.DEFINE_enum("optimizer", None, sorted(OPTIMIZERS), "Update rule; each net has its own default.")
+    flags.DEFINE_float(
+        "learning_rate",
+        None,
+        "Learning rate at the start, falling to 0 along a cosine; by default the net's own.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_enum("precision", "float32", precision.NAMES, "What to compute in; weights are always float32.")
+    flags.DEFINE_integer(
+        "seed", 0, "Decides initial weights, order of images and distortions.", lower_bound=0, upper_bound=2**32 - 1
+    )
+    flags.DEFINE_float(
+        "sample", 1.0, "Share of the training images to use, of each class.", lower_bound=0.0, upper_bound=1.0
+    )
+    flags.DEFINE_string("run", None, "Directory for all results; by default a new one below runs/.")
+    flags.DEFINE_boolean("resume", False, "Go on with the run in --run, with its flags, from its last checkpoint.")
+    flags.DEFINE_boolean("overwrite", False, "Delete the run in --run and begin anew.")
+    flags.DEFINE_integer(
+        "save_every", 500, "Steps between checkpoints; there is one after each epoch too.", lower_bound=1
+    )
+    flags.DEFINE_boolean("distort", False, "Train on randomly turned, sheared and elastically distorted images.")
+    flags.DEFINE_boolean(
+        "smoke", False, f"Try everything in seconds: {SMOKE_IMAGES} drawn digits, {SMOKE_EPOCHS} epochs."
+    )
+    names = [name for name in FLAGS if name not in before]
+    for name in names:
+        FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])  # so that --help shows them
+    return names
+
+
+def train(nets: Sequence[str], *, net: str, epochs: int) -> None:
+    """Run a training example: parse the command line, train, and exit with status 0, or 2 after a one-line error."""
+    names = define_flags(nets, net=net, epochs=epochs)
+    run(lambda argv: _train(names, argv))
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """`app.run(main)`, with a user's mistakes as one line on stderr and exit status 2, and Ctrl-C as 130."""
+
+    def checked(argv: list[str]) -> None:
+        try:
+            main(argv)
+        except RawcnnError as error:
+            sys.exit(_fail(str(error), 2))
+        except KeyboardInterrupt:
+            sys.exit(_fail("interrupted.", 130))
+        except OSError as error:
+            sys.exit(_fail(f"{error.filename or 'a file'}: {error.strerror}.", 2))
+        except tf.errors.ResourceExhaustedError as error:
+            sys.exit(_fail(f"out of memory ({error.message.splitlines()[0]}): try a smaller --batch_size.", 2))
+
+    app.run(checked)
+
+
+def _fail(message: str, status: int) -> int:
+    sys.stdout.flush()
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def _train(names: Sequence[str], argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise UsageError(f"{argv[1]!r} is no flag: flags begin with two dashes, as in --epochs=10. See --help.")
+    if FLAGS.resume and FLAGS.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other: choose one.")
+    if (FLAGS.resume or FLAGS.overwrite) and not FLAGS.run:
+        raise UsageError("Which run? Name its directory with --run=DIR.")
+    if FLAGS.resume:
+        _take_over(rundir.read_flags(FLAGS.run))
+    recipe = RECIPES[FLAGS.net]
+    for name in ("batch_size", "optimizer", "learning_rate"):
+        if FLAGS[name].value is None:
+            FLAGS[name].value = getattr(recipe, name)
+    if FLAGS.smoke:
+        FLAGS.epochs = min(FLAGS.epochs, SMOKE_EPOCHS)
+        FLAGS.batch_size = min(FLAGS.batch_size, 64)
+        FLAGS.dataset = "mnist" if FLAGS.data_dir else "drawn"
+    if FLAGS.run is None:
+        FLAGS.run = str(rundir.unused_name(FLAGS.net, FLAGS.dataset))
+    parts = side_by_side(FLAGS.batch_size) if recipe.small_ops else 1
+    if recipe.small_ops:
+        one_thread_per_part(parts)
+
+    directory = rundir.RunDir(FLAGS.run, resume=FLAGS.resume, overwrite=FLAGS.overwrite)
+    data = datasets.load(
+        FLAGS.dataset,
+        FLAGS.data_dir,
+        seed=FLAGS.seed,
+        sample=FLAGS.sample,
+        limit=SMOKE_IMAGES if FLAGS.smoke else None,
+    )
+    FLAGS.dataset = data.name
+    Session(directory, data, {name: FLAGS[name].value for name in names if name not in NOT_SAVED}, parts).run()
+
+
+def _take_over(saved: dict[str, str]) -> None:
+    """Give flags that the command line leaves out the values they had when the run began; refuse other changes."""
+    changed = []
+    for name, text in saved.items():
+        flag = FLAGS[name]
+        value: Any = flag.parser.parse(text)
+        if flag.using_default_value:
+            flag.value = value
+        elif flag.value != value and name not in MAY_CHANGE:
+            changed.append(f"--{name} was {value} and is now {flag.value}")
+    if changed:
+        raise UsageError(
+            f"{FLAGS.run} cannot be resumed: {'; '.join(changed)}. Only --{', --'.join(MAY_CHANGE)} may change; "
+            "leave the others out, or begin another run."
+        )

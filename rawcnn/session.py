@@ -1,0 +1,169 @@
+"""One run from data to pictures: what a training example does between its flags and its last line."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn import pictures, precision
+from rawcnn.data.augment import distort
+from rawcnn.data.datasets import DataSet
+from rawcnn.errors import RawcnnError, RunError
+from rawcnn.nets import NETS
+from rawcnn.progress import Display
+from rawcnn.summary import summary
+from rawcnn.train import checkpoints, schedules
+from rawcnn.train.loop import Evaluation, Progress, TrainState, evaluate, fit, make_eval_step, make_train_step
+from rawcnn.train.losses import LOSSES
+from rawcnn.train.metrics import confusion_matrix
+from rawcnn.train.optimizers import OPTIMIZERS
+from rawcnn.train.recipes import RECIPES
+from rawcnn.train.rundir import WEIGHTS, RunDir
+from rawcnn.weights import named_weights, save_weights
+
+
+class Session:
+    """A net, its data and its run directory, put together from `flags` (see `rawcnn.cli`); `run()` does the rest."""
+
+    def __init__(self, directory: RunDir, data: DataSet, flags: Mapping[str, Any], parts: int):
+        recipe = RECIPES[flags["net"]]
+        self.directory, self.data, self.flags = directory, data, flags
+        self.net = NETS[flags["net"]](seed=flags["seed"], policy=precision.parse(flags["precision"]))
+        self.preprocess = recipe.preprocess
+        total_steps = flags["epochs"] * (len(data.train) // flags["batch_size"])
+        self.schedule = schedules.cosine(flags["learning_rate"], total_steps)
+        optimizer = OPTIMIZERS[flags["optimizer"]](named_weights(self.net), self.schedule)
+        self.state = TrainState(self.net, optimizer)
+        loss = LOSSES[recipe.loss]
+        self.train_step = make_train_step(self.state, loss, recipe.preprocess, parts=parts)
+        self.eval_step = make_eval_step(self.net, loss, recipe.preprocess, parts=parts)
+        self.best: dict[str, Any] | None = None
+        self.sums: dict[str, Any] = {"loss_sum": 0.0, "correct": 0}
+
+    def run(self) -> float:
+        """Train from wherever the run stands to the end of its last epoch; returns the test accuracy, 0 ... 1."""
+        print(f"{self.data.describe()}\n\n{self.flags['net']}\n{summary(self.net)}\n", flush=True)
+        self._begin_or_resume()
+        self._train()
+        return self._finish()
+
+    def _begin_or_resume(self) -> None:
+        saved = checkpoints.newest(self.directory.path)
+        self.directory.write_flags(self.flags)
+        if saved is None:
+            self._save()  # proves before any work that the directory takes checkpoints
+            print(f"run directory {self.directory.path}", flush=True)
+            return
+        if saved.meta["data"] != self._data_facts():
+            raise RunError(
+                f"{saved.path} was trained on {saved.meta['data']}, but the data set is now {self._data_facts()}: "
+                "give back the same files, or begin another run."
+            )
+        saved.restore(self.state)
+        self.best, self.sums = saved.meta["best"], saved.meta["sums"]
+        self.directory.truncate_history(saved.meta["history_rows"])
+        print(f"run directory {self.directory.path}: going on after step {saved.step}", flush=True)
+
+    def _train(self) -> None:
+        display = Display()
+        try:
+            for now in fit(
+                self.state,
+                self.train_step,
+                self.data.train,
+                batch_size=self.flags["batch_size"],
+                epochs=self.flags["epochs"],
+                seed=self.flags["seed"],
+                augment=distort if self.flags["distort"] else None,
+                pause_every=self.flags["save_every"],
+                **self.sums,
+            ):
+                display.update(now)
+                if now.epoch_ended:
+                    self._end_epoch(now, display.say)
+                elif now.step % self.flags["save_every"] == 0:
+                    self.sums = {"loss_sum": now.loss_sum, "correct": now.correct}
+                    self._save()
+        finally:
+            display.close()
+
+    def _end_epoch(self, now: Progress, say: Callable[[str], None]) -> None:
+        validation = evaluate(self.eval_step, self.data.validation)
+        if np.isfinite(validation.loss) and (self.best is None or validation.accuracy > self.best["val_accuracy"]):
+            self.best = {"epoch": now.epoch, "step": now.step, "val_accuracy": validation.accuracy}
+        self.directory.append_history(
+            {
+                "epoch": now.epoch,
+                "step": now.step,
+                "train_loss": now.loss,
+                "train_accuracy": now.accuracy,
+                "val_loss": validation.loss,
+                "val_accuracy": validation.accuracy,
+                "learning_rate": float(self.schedule(tf.constant(now.step - 1))),
+            }
+        )
+        self.sums = {"loss_sum": 0.0, "correct": 0}
+        self._save()
+        best = (
+            f"best {self.best['val_accuracy']:.2%} after epoch {self.best['epoch']}" if self.best else "none finite yet"
+        )
+        say(
+            f"epoch {now.epoch:{len(str(now.epochs))}}/{now.epochs}  validation loss {validation.loss:.4f}  "
+            f"acc {validation.accuracy:.2%}  ({best})"
+        )
+
+    def _save(self) -> None:
+        meta = {
+            "flags": dict(self.flags),
+            "data": self._data_facts(),
+            "class_names": self.data.train.class_names,
+            "preprocess": self.preprocess.as_dict(),
+            "best": self.best,
+            "sums": self.sums,
+            "history_rows": len(self.directory.history()),
+            "versions": {"tensorflow": tf.__version__, "numpy": np.__version__},
+        }
+        keep_best = () if self.best is None else (self.best["step"],)
+        checkpoints.save(self.directory.path, self.state, meta, also_keep=keep_best)
+
+    def _data_facts(self) -> dict[str, Any]:
+        """What a resumed run must find unchanged."""
+        return {"name": self.data.name, "training images": len(self.data.train), "seed": self.flags["seed"]}
+
+    def _finish(self) -> float:
+        save_weights(self.net, self.directory.path / WEIGHTS)
+        test = evaluate(self.eval_step, self.data.test)
+        written = [WEIGHTS, *self._pictures(test)]
+        print(f"\n{self.directory.path} holds {', '.join(written)}, history.jsonl, flags.txt and the checkpoints")
+        print(f"test accuracy {test.accuracy:.2%}", flush=True)
+        return test.accuracy
+
+    def _pictures(self, test: Evaluation) -> list[str]:
+        """Draw the three pictures; without matplotlib, say what is missing and go on."""
+        source, net, path = self.data.test, self.flags["net"], self.directory.path
+        predicted = test.probabilities.argmax(axis=1)
+        matrix = confusion_matrix(source.labels, predicted, len(source.class_names))
+        wrong = np.flatnonzero(predicted != source.labels)
+        try:
+            made: list[Path] = [
+                pictures.save_curves(self.directory.history(), path / "curves.png", title=f"{net} on {self.data.name}"),
+                pictures.save_confusion(
+                    matrix, source.class_names, path / "confusion.png", title=f"{net}, test images"
+                ),
+                pictures.save_mistakes(
+                    source.images[wrong],
+                    source.labels[wrong],
+                    predicted[wrong],
+                    test.probabilities[wrong, predicted[wrong]],
+                    source.class_names,
+                    path / "mistakes.png",
+                    indices=wrong,
+                    title=f"{net}: the test images it got most wrong",
+                ),
+            ]
+        except RawcnnError as error:
+            print(f"no pictures: {error}")
+            return []
+        return [picture.name for picture in made]

@@ -1,0 +1,56 @@
+"""What a net is made of, row by row: output shape, parameters, multiply-adds and receptive field, all exact."""
+
+from typing import NamedTuple
+
+from rawcnn.chain import Chain
+
+
+class SummaryRow(NamedTuple):
+    """One line of a summary; `multiply_adds` are per image, `receptive_field` is in input pixels a side."""
+
+    name: str
+    kind: str
+    out_shape: tuple[int, ...]
+    params: int
+    multiply_adds: int
+    receptive_field: int
+
+
+def summary_rows(net: Chain) -> list[SummaryRow]:
+    """One `SummaryRow` per row of `net`.
+
+    A window of `size` over units that see `r` pixels and lie `jump` pixels apart sees `r + (size - 1) * jump` pixels;
+    near a padded edge some of them lie outside the image.
+    """
+    rows, field, jump = [], 1, 1
+    for name, layer in net.rows:
+        size, stride = layer.window
+        field, jump = field + (size - 1) * jump, jump * stride
+        kind = type(layer).__name__
+        rows.append(SummaryRow(name, kind, layer.out_shape, layer.num_params(), layer.multiply_adds(), field))
+    return rows
+
+
+def summary(net: Chain) -> str:
+    """The table that the examples print, with totals; see the docstrings in `rawcnn.nets` for what it looks like."""
+    rows = summary_rows(net)
+    header = ("row", "layer", "output", "parameters", "multiply-adds", "sees")
+    total = ("total", "", "", f"{sum(r.params for r in rows):,}", f"{sum(r.multiply_adds for r in rows):,}", "")
+    body = [
+        (
+            r.name,
+            r.kind,
+            "x".join(map(str, r.out_shape)),
+            f"{r.params:,}",
+            f"{r.multiply_adds:,}",
+            str(r.receptive_field),
+        )
+        for r in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *body, total, strict=True)]
+    aligned = ["<", "<", "<", ">", ">", ">"]
+    lines = [
+        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, aligned, widths, strict=True)).rstrip()
+        for line in (header, *body, total)
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,240 @@
+"""Training as a few functions: a state, a step, an evaluation, and `fit`, which any loop of your own can replace."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn.chain import Chain
+from rawcnn.data.source import Augment, Preprocess, Source, batches
+from rawcnn.errors import RunError, UsageError
+from rawcnn.train.losses import Loss
+from rawcnn.train.optimizers import Optimizer
+from rawcnn.weights import named_weights
+
+
+class TrainState(tf.Module):
+    """All that training changes: the net's variables, the optimizer's slots and the number of updates made."""
+
+    def __init__(self, net: Chain, optimizer: Optimizer):
+        super().__init__(name="train_state")
+        self.net, self.optimizer = net, optimizer
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+
+
+class StepResults(NamedTuple):
+    """What a call of the training step returns: of each step mean loss and correct predictions; seconds waited."""
+
+    loss: tf.Tensor
+    correct: tf.Tensor
+    waited: tf.Tensor
+
+
+TrainStep = Callable[[Iterator[tuple[tf.Tensor, tf.Tensor]], tf.Tensor], StepResults]
+
+
+def side_by_side(batch_size: int) -> int:
+    """How many equal parts of a batch to compute side by side: at most one a core, and a divisor of `batch_size`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(parts for parts in range(1, cores + 1) if batch_size % parts == 0)
+
+
+def one_thread_per_part(parts: int) -> None:
+    """Let TensorFlow run `parts` ops at once with one thread each; for small nets faster than all threads on each op.
+
+    To be called before TensorFlow's first op; raises its `RuntimeError` otherwise.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(parts)
+
+
+def make_train_step(state: TrainState, loss: Loss, preprocess: Preprocess, *, parts: int = 1) -> TrainStep:
+    """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
+
+    The iterator gives (images `[N, H, W, C]`, labels `[N]`) as `rawcnn.data.source.batches` does. With `parts` > 1
+    the batch is cut into that many equal parts whose gradients are computed side by side and added: the same update.
+    """
+    weights = list(named_weights(state.net).values())
+
+    def gradients(
+        images: tf.Tensor, labels: tf.Tensor, batch_size: int
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            logits = state.net(preprocess(images), training=True)
+            share = tf.reduce_sum(loss(logits, labels)) / batch_size
+        return share, count_correct(logits, labels), tape.gradient(share, weights)
+
+    def update(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shares = zip(tf.split(images, parts), tf.split(labels, parts), strict=True)
+        losses, correct, grads = zip(*(gradients(x, y, images.shape[0]) for x, y in shares), strict=True)
+        state.optimizer.apply([tf.add_n(parts_of_one) for parts_of_one in zip(*grads, strict=True)], state.step)
+        state.step.assign_add(1)
+        return tf.add_n(losses), tf.add_n(correct)
+
+    @tf.function
+    def train_step(iterator: Iterator[tuple[tf.Tensor, tf.Tensor]], n: tf.Tensor) -> StepResults:
+        losses, corrects = tf.TensorArray(tf.float32, n), tf.TensorArray(tf.int32, n)
+        waited = tf.constant(0.0, tf.float64)
+        for i in tf.range(n):
+            asked = tf.timestamp()
+            with tf.control_dependencies([asked]):
+                images, labels = next(iterator)
+            with tf.control_dependencies([images]):
+                waited += tf.timestamp() - asked
+            step_loss, step_correct = update(images, labels)
+            losses, corrects = losses.write(i, step_loss), corrects.write(i, step_correct)
+        return StepResults(losses.stack(), corrects.stack(), waited)
+
+    return train_step
+
+
+def count_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """How many rows of `logits` are largest at their label; int32 scalar."""
+    hits = tf.argmax(logits, axis=1, output_type=labels.dtype) == labels
+    return tf.reduce_sum(tf.cast(hits, tf.int32))
+
+
+EvalStep = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+def make_eval_step(net: Chain, loss: Loss, preprocess: Preprocess, *, parts: int = 1) -> EvalStep:
+    """`eval_step(images, labels)` -> (losses `[N]`, probabilities `[N, K]`), for a batch that `parts` divides."""
+
+    def evaluate_part(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = net(preprocess(images))
+        return loss(logits, labels), tf.nn.softmax(logits)
+
+    @tf.function
+    def eval_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shares = zip(tf.split(images, parts), tf.split(labels, parts), strict=True)
+        losses, probabilities = zip(*(evaluate_part(x, y) for x, y in shares), strict=True)
+        return tf.concat(losses, axis=0), tf.concat(probabilities, axis=0)
+
+    return eval_step
+
+
+class Evaluation(NamedTuple):
+    """Mean loss, share of correct predictions (0 ... 1) and every image's class probabilities `[N, K]`."""
+
+    loss: float
+    accuracy: float
+    probabilities: np.ndarray
+
+
+def evaluate(eval_step: EvalStep, source: Source, batch_size: int = 1000) -> Evaluation:
+    """Evaluate every image of `source` once, in order; the last batch is filled up so that all have one shape."""
+    losses, probabilities = [], []
+    for start in range(0, len(source), batch_size):
+        chosen = np.arange(start, start + batch_size).clip(max=len(source) - 1)
+        results = eval_step(tf.constant(source.images[chosen]), tf.constant(source.labels[chosen]))
+        losses.append(results[0].numpy())
+        probabilities.append(results[1].numpy())
+    joined = np.concatenate(probabilities)[: len(source)]
+    accuracy = float(np.mean(joined.argmax(axis=1) == source.labels))
+    return Evaluation(float(np.mean(np.concatenate(losses)[: len(source)], dtype=np.float64)), accuracy, joined)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands; the sums run over the epoch so far, and are part of a checkpoint."""
+
+    epoch: int  # counted from 1
+    epochs: int
+    step: int  # updates made since the run began
+    steps_per_epoch: int
+    batch_size: int
+    loss_sum: float = 0.0
+    correct: int = 0
+    images_per_second: float = 0.0
+    data_share: float = 0.0  # of the last call's time, spent waiting for data
+    seconds_left: float = 0.0
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of this epoch that are done."""
+        return self.step - (self.epoch - 1) * self.steps_per_epoch
+
+    @property
+    def epoch_ended(self) -> bool:
+        return self.steps_done == self.steps_per_epoch
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss over the epoch so far."""
+        return self.loss_sum / max(self.steps_done, 1)
+
+    @property
+    def accuracy(self) -> float:
+        """Training accuracy (0 ... 1) over the epoch so far, each image counted when it was trained on."""
+        return self.correct / max(self.steps_done * self.batch_size, 1)
+
+
+def fit(
+    state: TrainState,
+    train_step: TrainStep,
+    source: Source,
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    augment: Augment | None = None,
+    loss_sum: float = 0.0,
+    correct: int = 0,
+    pause_every: int | None = None,
+    seconds_per_call: float = 0.5,
+) -> Iterator[Progress]:
+    """Train to the end of epoch `epochs` from wherever `state.step` stands, and yield a `Progress` after every call.
+
+    Between two yields one call makes as many steps as take about `seconds_per_call`, but stops at the end of each
+    epoch and at every multiple of `pause_every` steps, where a caller may save. `loss_sum` and `correct` are those of
+    the epoch that a checkpoint interrupted. Images that fill no whole batch are left out of an epoch; the next one's
+    order is another. Raises `UsageError` if not one batch can be filled, `RunError` when the loss is no longer a
+    number.
+    """
+    steps_per_epoch = len(source) // batch_size
+    if not steps_per_epoch:
+        raise UsageError(
+            f"{len(source)} training images fill no batch of {batch_size}: use a batch size up to {len(source)}."
+        )
+    step, n = int(state.step), 1
+    now = Progress(0, epochs, step, steps_per_epoch, batch_size, loss_sum, correct)
+    for epoch in range(step // steps_per_epoch + 1, epochs + 1):
+        now = replace(now, epoch=epoch)
+        data = iter(batches(source, batch_size, seed=seed, epoch=epoch, start=now.steps_done, augment=augment))
+        while not now.epoch_ended:
+            until_pause = pause_every - now.step % pause_every if pause_every else n
+            taken = min(n, steps_per_epoch - now.steps_done, until_pause)
+            now, seconds = _advance(now, train_step, data, taken)
+            n = max(1, round(min(2 * taken, taken * seconds_per_call / seconds)))
+            yield now
+        now = replace(now, loss_sum=0.0, correct=0)
+
+
+def _advance(
+    now: Progress, train_step: TrainStep, data: Iterator[tuple[tf.Tensor, tf.Tensor]], n: int
+) -> tuple[Progress, float]:
+    """`now` after `n` more steps, and the seconds they took."""
+    began = time.perf_counter()
+    results = train_step(data, tf.constant(n))
+    losses = results.loss.numpy().tolist()
+    seconds = time.perf_counter() - began
+    loss_sum = now.loss_sum
+    for i, loss in enumerate(losses):  # one by one, so that the sum does not depend on how many steps a call makes
+        if not np.isfinite(loss):
+            raise RunError(f"The loss is {loss} at step {now.step + i + 1}: try a learning rate 10 times smaller.")
+        loss_sum += loss
+    after = replace(
+        now,
+        step=now.step + n,
+        loss_sum=loss_sum,
+        correct=now.correct + int(results.correct.numpy().sum()),
+        images_per_second=n * now.batch_size / seconds,
+        data_share=min(1.0, float(results.waited) / seconds),
+    )
+    left = now.epochs * now.steps_per_epoch - after.step
+    return replace(after, seconds_left=left * seconds / n), seconds

@@ -1,0 +1,123 @@
+"""A run's directory: one process at a time, refused when used, and a history that survives a kill."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from rawcnn.errors import RunError
+
+HISTORY, FLAGS, WEIGHTS, LOCK = "history.jsonl", "flags.txt", "weights.npz", "run.lock"
+PICTURES = ("curves.png", "confusion.png", "mistakes.png")
+_OWN = (HISTORY, FLAGS, WEIGHTS, *PICTURES, "ckpt-*.npz", "*.tmp")
+
+
+class RunDir:
+    """`path`, made if need be and locked for this process; a context manager.
+
+    `overwrite` deletes what an earlier run wrote, and nothing else. Raises `RunError` if the directory is in use by
+    another process, cannot be written, holds a run already (unless `resume` or `overwrite`) or holds something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, resume: bool = False, overwrite: bool = False):
+        self.path = Path(path)
+        if resume and not (self.path / FLAGS).is_file():
+            raise RunError(f"{self.path} holds no run to resume: check --run, or leave --resume out.")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._acquire()
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written ({error.strerror}): choose another --run.") from error
+        try:
+            self._claim(resume, overwrite)
+        except RunError:
+            self.close()
+            raise
+
+    def _claim(self, resume: bool, overwrite: bool) -> None:
+        own = [path for pattern in _OWN for path in self.path.glob(pattern)]
+        strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK}
+        if own and not (resume or overwrite):
+            raise RunError(f"{self.path} holds a run already: go on with --resume, or delete it with --overwrite.")
+        if strangers and not own:
+            raise RunError(f"{self.path} is not empty and holds no run of rawcnn: choose another --run.")
+        for path in own:
+            if overwrite or path.suffix == ".tmp":
+                path.unlink()
+
+    def _acquire(self) -> IO[str]:
+        # Kept open: the lock ends with the process.
+        lock = open(self.path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # no such locks on this system
+            return lock
+        except BlockingIOError:
+            with lock:
+                lock.seek(0)
+                raise RunError(f"{self.path} is in use by process {lock.read()}: choose another --run.") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return lock
+
+    def close(self) -> None:
+        """Give the directory free for other processes."""
+        self._lock.close()
+
+    def __enter__(self) -> "RunDir":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def write_flags(self, flags: Mapping[str, Any]) -> None:
+        """Keep the run's flags, as a file that `--flagfile` also takes."""
+        lines = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+        (self.path / FLAGS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def append_history(self, row: Mapping[str, Any]) -> None:
+        """Add one line to the history and have it on the disk before returning."""
+        try:
+            with open(self.path / HISTORY, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(
+                f"{self.path / HISTORY} cannot be written ({error.strerror}): go on with --resume."
+            ) from error
+
+    def history(self) -> list[dict[str, Any]]:
+        """All rows so far."""
+        path = self.path / HISTORY
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def truncate_history(self, rows: int) -> None:
+        """Drop what was written after the first `rows` rows: the part that a resumed run is going to write again."""
+        path = self.path / HISTORY
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:rows] if path.exists() else []
+        partial = path.with_name(path.name + ".tmp")
+        partial.write_text("".join(lines), encoding="utf-8")
+        os.replace(partial, path)
+
+
+def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
+    """The flags of the run in `directory` by name; raises `RunError` if there is none."""
+    path = Path(directory, FLAGS)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}): {directory} holds no run of rawcnn.") from error
+    return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
+
+
+def unused_name(net: str, dataset: str, base: str | os.PathLike[str] = "runs") -> Path:
+    """The first of `runs/<net>-<dataset>-1`, `-2`, ... that does not exist."""
+    number = 1
+    while Path(base, f"{net}-{dataset}-{number}").exists():
+        number += 1
+    return Path(base, f"{net}-{dataset}-{number}")

@@ -1,0 +1,86 @@
+"""Weights and biases: the only place that makes a `tf.Variable` for a layer, and the initializers of the papers.
+
+Every initial value is a pure function of (seed, path): `fold` hashes a path into a seed step by step, so inserting a
+row into a net changes no other row's initial weights.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+Initializer = Callable[[Sequence[int], Any, int], tf.Tensor]
+"""`(shape, fan_in, seed) -> float32 values`; `fan_in` is a number, or one per output when units differ (LeNet's C3)."""
+
+
+def fold(seed: int, name: str) -> int:
+    """The seed of `name` below `seed`, in 0 ... 2**32 - 1.
+
+    Folding step by step equals folding the whole path at once.
+
+    >>> fold(fold(7, "c1"), "w") == fold(7, "c1/w")
+    True
+    """
+    return zlib.crc32(f"/{name}".encode(), seed)
+
+
+def _seed_pair(seed: int) -> tf.Tensor:
+    return tf.constant([seed & 0xFFFFFFFF, 0], tf.int64)
+
+
+def truncated_normal(stddev: float) -> Initializer:
+    """Normal with mean 0, redrawn beyond two standard deviations (the labs' `tf.truncated_normal`)."""
+    return lambda shape, fan_in, seed: tf.random.stateless_truncated_normal(shape, _seed_pair(seed), stddev=stddev)
+
+
+def gaussian(std: float) -> Initializer:
+    """Normal with mean 0 (Krizhevsky et al. 2012, section 5: std 0.01)."""
+    return lambda shape, fan_in, seed: tf.random.stateless_normal(shape, _seed_pair(seed), stddev=std)
+
+
+def lecun_uniform(scale: float = 2.4) -> Initializer:
+    """Uniform in +-scale / fan_in (LeCun et al. 1998, section III.C: 2.4 / F_i)."""
+
+    def init(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, _seed_pair(seed), -1.0, 1.0) * (scale / tf.cast(fan_in, tf.float32))
+
+    return init
+
+
+def he_normal(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
+    """Normal with variance 2 / fan_in, which keeps the scale of ReLU activations (He et al. 2015, eq. 10)."""
+    return tf.random.stateless_normal(shape, _seed_pair(seed)) * tf.sqrt(2.0 / tf.cast(fan_in, tf.float32))
+
+
+def constant(value: float) -> Initializer:
+    """The same value everywhere."""
+    return lambda shape, fan_in, seed: tf.fill(tuple(shape), tf.constant(value, tf.float32))
+
+
+def weight_variable(
+    shape: Sequence[int], init: Initializer | None = None, *, fan_in: Any = None, seed: int = 0, name: str = "w"
+) -> tf.Variable:
+    """A trainable float32 weight of `shape`; by default a truncated normal with standard deviation 0.1.
+
+    `fan_in` (inputs per output unit) is the product of all axes but the last unless given.
+
+    >>> weight_variable((5, 5, 1, 6)).shape
+    TensorShape([5, 5, 1, 6])
+    """
+    init = init or truncated_normal(0.1)
+    fan_in = math.prod(shape[:-1]) if fan_in is None else fan_in
+    return tf.Variable(init(shape, fan_in, seed), name=name)
+
+
+def bias_variable(
+    shape: Sequence[int], value: float | Initializer = 0.0, *, fan_in: Any = 1, seed: int = 0, name: str = "b"
+) -> tf.Variable:
+    """A trainable float32 bias of `shape`, filled with `value` or drawn from an initializer.
+
+    >>> bias_variable((3,), 0.1).numpy()
+    array([0.1, 0.1, 0.1], dtype=float32)
+    """
+    init = value if callable(value) else constant(value)
+    return tf.Variable(init(shape, fan_in, seed), name=name)

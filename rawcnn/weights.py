@@ -1,0 +1,95 @@
+"""Weights by name, and files of them: plain `.npz`, never pickled, loaded strictly."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn.errors import RunError
+
+
+def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
+    """Every variable below `module` by its path, such as `c1/w`, in the order in which they were made."""
+    return dict(_walk(module, ""))
+
+
+def named_weights(module: tf.Module) -> dict[str, tf.Variable]:
+    """The trainable variables below `module` by path.
+
+    >>> from rawcnn.nets import NETS
+    >>> list(named_weights(NETS["lenet5"]()))[:4]
+    ['c1/w', 'c1/b', 's2/w', 's2/b']
+    """
+    return {name: v for name, v in _walk(module, "") if v.trainable}
+
+
+def _walk(node: Any, path: str) -> Iterator[tuple[str, tf.Variable]]:
+    if isinstance(node, tf.Variable):
+        yield path, node
+    elif isinstance(node, tf.Module | Mapping):
+        children = node.items() if isinstance(node, Mapping) else vars(node).items()
+        for name, child in children:
+            if not name.startswith("_"):
+                yield from _walk(child, f"{path}/{name}" if path else name)
+
+
+def assign(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray], where: str) -> None:
+    """Give every variable its value; nothing is assigned unless names and shapes match exactly.
+
+    Raises `RunError` that lists what is missing, unexpected or of another shape in `where`.
+    """
+    wrong = [f"{name} is missing" for name in variables.keys() - values.keys()]
+    wrong += [f"{name} is unexpected" for name in values.keys() - variables.keys()]
+    wrong += [
+        f"{name} is {values[name].shape}, not {tuple(v.shape)}"
+        for name, v in variables.items()
+        if name in values and values[name].shape != tuple(v.shape)
+    ]
+    if wrong:
+        raise RunError(f"{where} does not fit this net: {'; '.join(sorted(wrong))}. Build the net it was saved from.")
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays` as `.npz` so that `path` is, even after a crash, the old file or the new one, never a part."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".tmp")
+    with open(partial, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames in `directory` survive a power cut (where the system lets a directory be synced)."""
+    if os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read a file that `save_arrays` wrote. Raises `RunError` when it is missing, damaged or holds pickled objects."""
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # which one depends on the byte that is wrong
+        raise RunError(f"{path} cannot be read as weights ({error}): the file is missing or damaged.") from error
+
+
+def save_weights(net: tf.Module, path: str | os.PathLike[str]) -> None:
+    """Save all variables of `net` as `.npz`, by path: `np.load(path)["c1/w"]` reads one back anywhere."""
+    save_arrays(path, {name: v.numpy() for name, v in named_variables(net).items()})
+
+
+def load_weights(net: tf.Module, path: str | os.PathLike[str]) -> None:
+    """Load what `save_weights` saved; strict, see `assign`."""
+    assign(named_variables(net), load_arrays(path), str(path))

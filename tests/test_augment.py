@@ -1,0 +1,56 @@
+"""Distortions against SciPy's interpolation, and their statistics against closed forms."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+from scipy.ndimage import map_coordinates
+
+from rawcnn.data.augment import bilinear, distort
+
+
+def test_bilinear_equals_scipy(rng):
+    images = rng.uniform(0, 255, size=(3, 9, 7, 2)).astype(np.float32)
+    y, x = rng.uniform(-2, 10, size=(3, 5, 6)).astype(np.float32), rng.uniform(-2, 8, size=(3, 5, 6)).astype(np.float32)
+    got = bilinear(tf.constant(images), tf.constant(y), tf.constant(x)).numpy()
+    for n, c in np.ndindex(3, 2):
+        padded = np.pad(images[n, :, :, c], 1)  # SciPy's mode="constant" does not interpolate towards the outside
+        expected = map_coordinates(padded, [y[n] + 1, x[n] + 1], order=1)
+        np.testing.assert_allclose(got[n, :, :, c], expected, atol=1e-3)
+
+
+def test_no_distortion_is_the_identity(rng):
+    images = tf.constant(rng.integers(0, 256, size=(2, 12, 10, 3), dtype=np.uint8))
+    same = distort(images, tf.constant([0, 1]), alpha=0.0, degrees=0.0, scale=0.0, shear=0.0, shift=0.0)
+    np.testing.assert_allclose(same, images, atol=1e-3)
+
+
+def test_the_seed_decides_and_every_image_is_its_own():
+    images = tf.constant(np.tile(np.eye(28, dtype=np.uint8)[None, :, :, None] * 255, (4, 1, 1, 1)))
+    one, again, other = (distort(images, tf.constant(seed)).numpy() for seed in ([1, 2], [1, 2], [1, 3]))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+    assert len({image.tobytes() for image in one}) == 4
+    assert one.shape == images.shape and one.min() >= 0 and one.max() <= 255
+
+
+def test_the_elastic_field_is_simards():
+    """Uniform noise in +-alpha under a Gaussian has std alpha / sqrt(3) / (2 sigma sqrt(pi)), and is smooth."""
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None], (64, 64, 1))
+    images = tf.constant(np.stack([ramp] * 64))
+    moved = distort(images, tf.constant([5, 6]), degrees=0.0, scale=0.0, shear=0.0, shift=0.0).numpy()
+    field = (moved - images.numpy())[:, 20:44, 20:44, 0]  # a ramp of slope 1 shows the vertical displacement
+    assert abs(field.mean()) < 0.1
+    np.testing.assert_allclose(field.std(), 34 / math.sqrt(3) / (2 * 4 * math.sqrt(math.pi)), rtol=0.1)
+    assert np.abs(np.diff(field, axis=2)).mean() < 0.25 * np.abs(field).mean() * math.sqrt(2)
+
+
+def test_turns_scales_and_shifts_stay_in_their_bounds():
+    dot = np.zeros((200, 41, 41, 1), np.uint8)
+    dot[:, 20, 35] = 255  # 15 pixels to the right of the centre
+    moved = distort(tf.constant(dot), tf.constant([0, 9]), alpha=0.0, shear=0.0, shift=0.0, scale=0.0).numpy()
+    mass = moved.sum(axis=(1, 2, 3))
+    y, x = ((moved[..., 0] * axis).sum(axis=(1, 2)) / mass - 20 for axis in np.mgrid[:41, :41])
+    angles = np.degrees(np.arctan2(y, x))
+    assert 8 < np.abs(angles).max() < 11.5 and abs(angles.mean()) < 1.5
+    np.testing.assert_allclose(np.hypot(x, y), 15, atol=0.5)

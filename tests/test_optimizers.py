@@ -1,0 +1,63 @@
+"""Update rules against Keras's optimizers over several steps, and schedules against closed forms and Keras's."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rawcnn.train import schedules
+from rawcnn.train.optimizers import OPTIMIZERS, SGD, Adam, Momentum
+
+SHAPES = {"w": (3, 4), "b": (4,)}
+
+
+@pytest.mark.parametrize(
+    ("make", "theirs"),
+    [
+        (lambda w, lr: SGD(w, lr), lambda lr: keras.optimizers.SGD(lr)),
+        (lambda w, lr: Momentum(w, lr, momentum=0.8), lambda lr: keras.optimizers.SGD(lr, momentum=0.8)),
+        (lambda w, lr: Adam(w, lr, beta1=0.8, epsilon=1e-5), lambda lr: keras.optimizers.Adam(lr, 0.8, epsilon=1e-5)),
+    ],
+    ids=["sgd", "momentum", "adam"],
+)
+@pytest.mark.parametrize("falling", [False, True])
+def test_updates_equal_keras(make, theirs, falling, rng):
+    start = {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+    ours = {name: tf.Variable(value) for name, value in start.items()}
+    peers = [keras.Variable(value) for value in start.values()]
+    rate = schedules.cosine(0.05, 20) if falling else 0.05
+    optimizer = make(ours, rate)
+    peer = theirs(keras.optimizers.schedules.CosineDecay(0.05, 20) if falling else 0.05)
+    for step in range(12):
+        gradients = [rng.normal(size=shape).astype(np.float32) for shape in SHAPES.values()]
+        optimizer.apply([tf.constant(g) for g in gradients], tf.constant(step, tf.int64))
+        peer.apply([tf.constant(g) for g in gradients], peers)
+        for variable, other in zip(ours.values(), peers, strict=True):
+            np.testing.assert_allclose(variable, other.numpy(), rtol=2e-5, atol=2e-6)
+
+
+def test_adams_first_step_is_the_learning_rate_whatever_the_gradient():
+    """Kingma & Ba 2015, section 2.1: the step is bounded by, and at first equal to, alpha."""
+    w = {"w": tf.Variable([1.0, 1.0])}
+    Adam(w, 0.01).apply([tf.constant([0.1, -50.0])], tf.constant(0))
+    np.testing.assert_allclose(w["w"], [0.99, 1.01], atol=1e-5)
+
+
+def test_all_are_listed():
+    assert set(OPTIMIZERS.values()) == {SGD, Momentum, Adam}
+
+
+@pytest.mark.parametrize("warmup", [0, 5])
+def test_cosine(warmup):
+    schedule = schedules.cosine(0.3, total_steps=25, warmup_steps=warmup)
+    for step in range(30):
+        share = min(max(step - warmup, 0) / (25 - warmup), 1)
+        expected = 0.3 * (step + 1) / warmup if step < warmup else 0.15 * (1 + np.cos(np.pi * share))
+        assert float(schedule(tf.constant(step, tf.int64))) == pytest.approx(expected, abs=1e-7)
+
+
+def test_steps():
+    schedule = schedules.steps([0.01, 0.001, 0.0001], boundaries=[10, 20])
+    peer = keras.optimizers.schedules.PiecewiseConstantDecay([9, 19], [0.01, 0.001, 0.0001])  # theirs are inclusive
+    for step in range(25):
+        assert float(schedule(tf.constant(step))) == pytest.approx(float(peer(step)))

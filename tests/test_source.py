@@ -1,0 +1,104 @@
+"""Sources, preprocessing and batches: exact, stratified, and functions of (source, seed, epoch, k) alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rawcnn.data.source import Preprocess, Source, batches, permutation
+from rawcnn.errors import DataError
+
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture
+def source():
+    labels = np.array([0] * 20 + [1] * 30 + [2] * 53, np.int32)
+    images = np.arange(103, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 3, 1), np.uint8)
+    return Source(images, labels, NAMES)
+
+
+def drawn(dataset):
+    return [(images.numpy(), labels.numpy()) for images, labels in dataset]
+
+
+def test_an_epoch_is_the_permutation_cut_into_whole_batches(source):
+    order = permutation(103, seed=4, epoch=2)
+    assert sorted(order) == list(range(103))
+    got = drawn(batches(source, 10, seed=4, epoch=2))
+    assert len(got) == 10
+    for k, (images, labels) in enumerate(got):
+        chosen = order[10 * k : 10 * (k + 1)]
+        np.testing.assert_array_equal(images, source.images[chosen])
+        np.testing.assert_array_equal(labels, source.labels[chosen])
+
+
+def test_seed_and_epoch_decide_the_order():
+    orders = [tuple(permutation(50, seed, epoch)) for seed in (0, 1) for epoch in (1, 2)]
+    assert len(set(orders)) == 4 and tuple(permutation(50, 1, 2)) == orders[3]
+
+
+def noise(images, seed):
+    return tf.cast(images, tf.float32) + tf.random.stateless_uniform(images.shape, seed)
+
+
+@pytest.mark.parametrize("augment", [None, noise])
+def test_starting_late_gives_the_same_batches(source, augment):
+    whole = drawn(batches(source, 10, seed=1, epoch=3, augment=augment))
+    late = drawn(batches(source, 10, seed=1, epoch=3, start=4, augment=augment))
+    assert len(late) == 6
+    for (x, y), (late_x, late_y) in zip(whole[4:], late, strict=True):
+        np.testing.assert_array_equal(x, late_x)
+        np.testing.assert_array_equal(y, late_y)
+
+
+def test_augmentation_differs_from_batch_to_batch_and_epoch_to_epoch(source):
+    flat = Source(np.zeros_like(source.images), source.labels, NAMES)
+    values = {x[0, 0, 0, 0] for e in (1, 2) for x, _ in drawn(batches(flat, 10, seed=0, epoch=e, augment=noise))}
+    assert len(values) == 20
+
+
+def test_a_sample_keeps_the_classes_in_proportion(source):
+    sample = source.sample(0.1, seed=0)
+    assert np.bincount(sample.labels).tolist() == [2, 3, 5]
+    assert (np.diff(sample.images[:, 0, 0, 0].astype(int)) > 0).all()
+    assert np.bincount(source.sample(0.001, seed=0).labels).tolist() == [1, 1, 1]
+
+
+def test_a_split_is_a_partition(source):
+    rest, held_out = source.split(21, seed=0)
+    assert np.bincount(held_out.labels).tolist() == [4, 6, 11] and len(rest) == 82
+    both = np.concatenate([rest.images, held_out.images])[:, 0, 0, 0]
+    assert sorted(both) == list(range(103))
+    assert not np.array_equal(source.split(21, seed=1)[1].images, held_out.images)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((2, 3, 3, 1)), np.zeros(2, np.int32), "must be uint8"),
+        (np.zeros((2, 3, 3), np.uint8), np.zeros(2, np.int32), "must be uint8"),
+        (np.zeros((2, 3, 3, 1), np.uint8), np.zeros(3, np.int32), "2 images but labels of shape"),
+        (np.zeros((2, 3, 3, 1), np.uint8), np.array([0, 3], np.int32), r"Label 3 of image 1 is outside 0 ... 2"),
+        (np.zeros((2, 3, 3, 1), np.uint8), np.array([-1, 0], np.int32), r"Label -1 of image 0 is outside"),
+    ],
+)
+def test_bad_sources_are_refused(images, labels, message):
+    with pytest.raises(DataError, match=message):
+        Source(images, labels, NAMES)
+
+
+def test_lenet5_pixels_have_the_papers_range(rng):
+    """Background -0.1, ink 1.175, and two pixels of background on every side."""
+    images = rng.integers(0, 256, size=(2, 28, 28, 1), dtype=np.uint8)
+    images[0, 0, :2, 0] = 0, 255
+    x = Preprocess(pad=2, low=-0.1, high=1.175)(tf.constant(images)).numpy()
+    assert x.shape == (2, 32, 32, 1) and x.dtype == np.float32
+    np.testing.assert_allclose(x[0, 2, 2:4, 0], [-0.1, 1.175], rtol=1e-6)
+    np.testing.assert_allclose(x[:, 2:-2, 2:-2], images / 255 * 1.275 - 0.1, atol=1e-6)
+    for edge in (x[:, :2], x[:, -2:], x[:, :, :2], x[:, :, -2:]):
+        np.testing.assert_allclose(edge, -0.1, rtol=1e-6)
+
+
+def test_preprocess_survives_a_checkpoint():
+    preprocess = Preprocess(pad=2, low=-0.1)
+    assert Preprocess(**preprocess.as_dict()) == preprocess
