@@ -59,7 +59,7 @@ def main(count: int = 2000, epochs: int = 12, batch_size: int = 20, learning_rat
             distances = lenet5(x, v)
             right = tf.gather(distances, y, batch_dims=1)
             loss = tf.reduce_mean(
-                right + tf.math.log(tf.exp(-0.1) + tf.reduce_sum(tf.exp(-distances), axis=1))
+                right + tf.math.log(tf.exp(-5.0) + tf.reduce_sum(tf.exp(-distances), axis=1))
             )  # eq. 9
         for weight, gradient in zip(v.values(), tape.gradient(loss, list(v.values())), strict=True):
             weight.assign_sub(learning_rate * gradient)

@@ -18,7 +18,7 @@ from rawcnn.data import datasets  # noqa: E402
 from rawcnn.errors import RawcnnError, UsageError  # noqa: E402
 from rawcnn.session import Session  # noqa: E402
 from rawcnn.train import rundir  # noqa: E402
-from rawcnn.train.loop import one_thread_per_part, side_by_side  # noqa: E402
+from rawcnn.train.loop import one_thread_per_op, side_by_side  # noqa: E402
 from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
 from rawcnn.train.recipes import RECIPES  # noqa: E402
 
@@ -121,7 +121,7 @@ def _train(names: Sequence[str], argv: Sequence[str]) -> None:
         FLAGS.run = str(rundir.unused_name(FLAGS.net, FLAGS.dataset))
     parts = side_by_side(FLAGS.batch_size) if recipe.small_ops else 1
     if recipe.small_ops:
-        one_thread_per_part(parts)
+        one_thread_per_op()
 
     directory = rundir.RunDir(FLAGS.run, resume=FLAGS.resume, overwrite=FLAGS.overwrite)
     data = datasets.load(

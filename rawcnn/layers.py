@@ -75,8 +75,8 @@ class Conv2D(Layer):
         self.b = bias_variable((filters,), b_init, fan_in=size * size * channels, seed=fold(seed, "b"))
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        x = tf.nn.conv2d(x, tf.cast(self.w, x.dtype), self.stride, self.padding)
-        return _activate(tf.nn.bias_add(x, tf.cast(self.b, x.dtype)), self.activation)
+        x = ops.conv2d(x, tf.cast(self.w, x.dtype), self.stride, self.padding)
+        return _activate(ops.add_bias(x, tf.cast(self.b, x.dtype)), self.activation)
 
     def multiply_adds(self) -> int:
         return math.prod(self.out_shape[:2]) * math.prod(self.w.shape)
@@ -123,7 +123,7 @@ class PartialConv2D(Layer):
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         x = ops.partial_conv2d(x, tf.cast(self.w, x.dtype), self.table, self.padding)
-        return _activate(tf.nn.bias_add(x, tf.cast(self.b, x.dtype)), self.activation)
+        return _activate(ops.add_bias(x, tf.cast(self.b, x.dtype)), self.activation)
 
     def multiply_adds(self) -> int:
         return math.prod(self.out_shape[:2]) * math.prod(self.w.shape)

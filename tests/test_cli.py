@@ -188,7 +188,7 @@ def test_a_full_disk_keeps_what_was_saved(whole, home, digits):
     script = (
         "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
-        f"sys.argv = [{str(TRAIN)!r}] + {list(flags_for(run, digits))!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+        f"sys.argv = {[str(TRAIN), *flags_for(run, digits)]!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment(home), cwd=home, timeout=240

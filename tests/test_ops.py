@@ -61,6 +61,51 @@ def test_average_pool_equals_the_plain_kernel(rng, shape, size):
     assert_gradients_match(lambda x: ops.average_pool(x, size), x.numpy().astype(np.float64))
 
 
+def both(ours, plain, x, *weights, dy):
+    """Value and all gradients of two forms of one op."""
+    results = []
+    for op in (ours, plain):
+        with tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            y = op(x, *weights)
+        results.append([y, *tape.gradient(y, [x, *weights], dy)])
+    return zip(*results, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "filters", "padding"),
+    [
+        ((3, 14, 14, 6), 5, 16, "VALID"),  # LeNet's C3: takes the other form
+        ((2, 7, 8, 4), 3, 5, "VALID"),  # so does this
+        ((2, 5, 3, 2), 2, 3, "VALID"),
+        ((2, 8, 8, 4), 3, 5, "SAME"),
+        ((2, 7, 7, 4), 3, 5, "VALID"),  # 5 columns are no multiple of 3
+        ((2, 7, 8, 16), 3, 5, "VALID"),
+    ],
+)
+def test_conv2d_equals_the_plain_form_and_scipy(rng, shape, size, filters, padding):
+    x, w = rng.normal(size=shape), rng.normal(size=(size, size, shape[3], filters))
+    plain = lambda x, w: tf.nn.conv2d(x, w, 1, padding)  # noqa: E731
+    dy = rng.normal(size=plain(x, w).shape)
+    for ours, theirs in both(lambda x, w: ops.conv2d(x, w, 1, padding), plain, tf.constant(x), tf.constant(w), dy=dy):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
+    expected = sum(correlate(x[0, :, :, i], w[:, :, i, 0], mode=padding.lower()) for i in range(shape[3]))
+    np.testing.assert_allclose(ops.conv2d(tf.constant(x), tf.constant(w), 1, padding)[0, :, :, 0], expected, rtol=1e-9)
+
+
+def test_numeric_gradient_of_conv2d(rng):
+    assert_gradients_match(
+        lambda x, w: ops.conv2d(x, w, 1, "VALID"), rng.normal(size=(1, 4, 5, 3)), rng.normal(size=(3, 3, 3, 2))
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4, 40)])
+def test_add_bias_equals_the_plain_form(rng, shape):
+    x, b, dy = rng.normal(size=shape), rng.normal(size=shape[-1]), rng.normal(size=shape)
+    for ours, theirs in both(ops.add_bias, tf.nn.bias_add, tf.constant(x), tf.constant(b), dy=dy):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
 def test_subsample_sums_scales_and_shifts(rng):
     x, w, b = rng.normal(size=(2, 4, 6, 3)), rng.normal(size=3), rng.normal(size=3)
     expected = np.empty((2, 2, 3, 3))

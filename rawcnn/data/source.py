@@ -56,7 +56,7 @@ class Source:
 
 
 def _stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    order = permutation(len(labels), seed, epoch=0)
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(labels))
     chosen = []
     for label in np.unique(labels):
         of_class = order[labels[order] == label]
@@ -88,29 +88,43 @@ class Preprocess:
         return asdict(self)
 
 
-def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of `n` images in `epoch`: int64 `[n]`, a function of its arguments alone."""
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+def permutation(n: int, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
+    """The order of `n` images in `epoch` (counted from 0): int32 `[n]`, the ranks of random numbers.
+
+    >>> sorted(permutation(5, seed=0, epoch=1).numpy().tolist())
+    [0, 1, 2, 3, 4]
+    """
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    draws = tf.random.stateless_uniform((n,), key, minval=None, maxval=None, dtype=tf.int64)
+    return tf.argsort(draws, stable=True)
 
 
 def batches(
-    source: Source, batch_size: int, *, seed: int, epoch: int, start: int = 0, augment: Augment | None = None
+    source: Source, batch_size: int, *, seed: int, start: int = 0, augment: Augment | None = None
 ) -> tf.data.Dataset:
-    """The whole batches of `epoch` from number `start` on: (images `[batch_size, H, W, C]`, labels `[batch_size]`).
+    """Endless batches, from number `start` of the run on: (images `[batch_size, H, W, C]`, labels `[batch_size]`).
 
-    `augment` gets a seed that is a function of (seed, epoch, k).
+    Batch number g is the k-th of epoch e, where `e, k = divmod(g, len(source) // batch_size)`: the images k *
+    batch_size and following of `permutation(len(source), seed, e)`. Those that fill no whole batch are left out; the
+    next epoch's order is another. `augment` gets a seed that is a function of (seed, g).
     """
-    order = tf.constant(permutation(len(source), seed, epoch))
     images, labels = tf.constant(source.images), tf.constant(source.labels)
-    epoch_seed = fold(seed, f"augment/{epoch}")
+    per_epoch = len(source) // batch_size
+    augment_seed = fold(seed, "augment")
 
-    def batch(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        chosen = order[k * batch_size : (k + 1) * batch_size]
-        chosen = tf.ensure_shape(chosen, (batch_size,))
-        x = tf.gather(images, chosen)
-        return (augment(x, tf.stack([tf.constant(epoch_seed, tf.int64), k])) if augment else x), tf.gather(
-            labels, chosen
-        )
+    def order(epoch: tf.Tensor) -> tf.data.Dataset:
+        whole = permutation(len(source), seed, epoch)[: per_epoch * batch_size]
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(whole, (per_epoch, batch_size)))
 
-    ordered = tf.data.Dataset.range(start, len(source) // batch_size)
-    return ordered.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    def batch(number: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x, y = tf.gather(images, chosen), tf.gather(labels, chosen)
+        return (x if augment is None else augment(x, tf.stack([tf.constant(augment_seed, tf.int64), number]))), y
+
+    # One thread of its own keeps ahead of training; tf.data's autotuner would hold up the end of a run for a second.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
+    options.threading.max_intra_op_parallelism = 1
+    orders = tf.data.Dataset.counter(start // per_epoch).flat_map(order).skip(start % per_epoch)
+    numbered = tf.data.Dataset.zip(tf.data.Dataset.counter(start), orders)
+    return numbered.map(batch).prefetch(8).with_options(options)

@@ -24,11 +24,12 @@ def rbf_mse(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return -tf.gather(logits, labels, axis=1, batch_dims=1)
 
 
-def rbf_map(logits: tf.Tensor, labels: tf.Tensor, j: float = 0.1) -> tf.Tensor:
+def rbf_map(logits: tf.Tensor, labels: tf.Tensor, j: float = 5.0) -> tf.Tensor:
     """The maximum a posteriori criterion, which also pushes wrong classes away (LeCun et al. 1998, eq. 9).
 
-    `y_D + log(exp(-j) + sum_i exp(-y_i))`, where the distances `y_i` are minus the logits. `j` > 0 stands for a rubbish
-    class, so that a class already further away than `j` is pushed no further.
+    `y_D + log(exp(-j) + sum_i exp(-y_i))`, where the distances `y_i` are minus the logits. `j` > 0 stands for a
+    rubbish class, so that a class already much further away than `j` is pushed no further. The paper gives no value
+    for it; 5 did best on validation images among 0.1, 2, 5 and 20.
     """
     rubbish = tf.fill((tf.shape(logits)[0], 1), tf.constant(-j, logits.dtype))
     return rbf_mse(logits, labels) + tf.reduce_logsumexp(tf.concat([logits, rubbish], axis=1), axis=1)
