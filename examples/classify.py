@@ -7,7 +7,7 @@ from absl import flags
 
 from rawcnn import cli
 from rawcnn.classify import load_run
-from rawcnn.data.own_image import as_mnist, read_image
+from rawcnn.data.own_image import read_digit
 from rawcnn.errors import RawcnnError, UsageError
 from rawcnn.pictures import save_classified
 
@@ -21,10 +21,9 @@ def main(argv: list[str]) -> None:
     if not paths:
         raise UsageError("Which images? Name their files after the flags.")
     classifier = load_run(FLAGS.run)
-    originals = [read_image(path) for path in paths]
-    seen = [as_mnist(original) for original in originals]
+    digits = [read_digit(path) for path in paths]
     rows = []
-    for path, original, image in zip(paths, originals, seen, strict=True):
+    for path, (image, original) in zip(paths, digits, strict=True):
         (probabilities,) = classifier.probabilities([image])
         order = probabilities.argsort()[::-1]
         print(f"{path}: {classifier.class_names[order[0]]}")

@@ -23,7 +23,7 @@ from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
 from rawcnn.train.recipes import RECIPES  # noqa: E402
 
 FLAGS = flags.FLAGS
-SMOKE_IMAGES, SMOKE_EPOCHS = 600, 2
+SMOKE_IMAGES, SMOKE_EPOCHS, SMOKE_BATCH = 1000, 2, 20
 MAY_CHANGE = ("data_dir", "epochs", "learning_rate", "save_every")  # on --resume; all others decide what is computed
 NOT_SAVED = ("run", "resume", "overwrite")
 
@@ -61,9 +61,7 @@ def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
         "save_every", 500, "Steps between checkpoints; there is one after each epoch too.", lower_bound=1
     )
     flags.DEFINE_boolean("distort", False, "Train on randomly turned, sheared and elastically distorted images.")
-    flags.DEFINE_boolean(
-        "smoke", False, f"Try everything in seconds: {SMOKE_IMAGES} drawn digits, {SMOKE_EPOCHS} epochs."
-    )
+    flags.DEFINE_boolean("smoke", False, f"Try everything in seconds: {SMOKE_IMAGES} images, {SMOKE_EPOCHS} epochs.")
     names = [name for name in FLAGS if name not in before]
     for name in names:
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])  # so that --help shows them
@@ -84,8 +82,8 @@ def run(main: Callable[[list[str]], None]) -> None:
             main(argv)
         except RawcnnError as error:
             sys.exit(_fail(str(error), 2))
-        except KeyboardInterrupt:
-            sys.exit(_fail("interrupted.", 130))
+        except KeyboardInterrupt as interrupt:
+            sys.exit(_fail(f"interrupted{interrupt}.", 130))
         except OSError as error:
             sys.exit(_fail(f"{error.filename or 'a file'}: {error.strerror}.", 2))
         except tf.errors.ResourceExhaustedError as error:
@@ -101,6 +99,28 @@ def _fail(message: str, status: int) -> int:
 
 
 def _train(names: Sequence[str], argv: Sequence[str]) -> None:
+    _settle_flags(argv)
+    recipe = RECIPES[FLAGS.net]
+    parts = side_by_side(FLAGS.batch_size) if recipe.small_ops else 1
+    if recipe.small_ops:
+        one_thread_per_op()
+    directory = None
+    if FLAGS.run:  # before the data, so that a mistake in --run shows at once
+        directory = rundir.RunDir(FLAGS.run, resume=FLAGS.resume, overwrite=FLAGS.overwrite)
+    limit = SMOKE_IMAGES if FLAGS.smoke else None
+    data = datasets.load(FLAGS.dataset, FLAGS.data_dir, seed=FLAGS.seed, sample=FLAGS.sample, limit=limit)
+    FLAGS.dataset = data.name
+    if directory is None:
+        FLAGS.run = str(rundir.unused_name(FLAGS.net, FLAGS.dataset))
+        directory = rundir.RunDir(FLAGS.run)
+    try:
+        Session(directory, data, {name: FLAGS[name].value for name in names if name not in NOT_SAVED}, parts).run()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f": go on with --run={FLAGS.run} --resume") from None
+
+
+def _settle_flags(argv: Sequence[str]) -> None:
+    """Refuse what does not go together, and give every flag that was left out its value."""
     if len(argv) > 1:
         raise UsageError(f"{argv[1]!r} is no flag: flags begin with two dashes, as in --epochs=10. See --help.")
     if FLAGS.resume and FLAGS.overwrite:
@@ -109,30 +129,13 @@ def _train(names: Sequence[str], argv: Sequence[str]) -> None:
         raise UsageError("Which run? Name its directory with --run=DIR.")
     if FLAGS.resume:
         _take_over(rundir.read_flags(FLAGS.run))
-    recipe = RECIPES[FLAGS.net]
     for name in ("batch_size", "optimizer", "learning_rate"):
         if FLAGS[name].value is None:
-            FLAGS[name].value = getattr(recipe, name)
+            FLAGS[name].value = getattr(RECIPES[FLAGS.net], name)
     if FLAGS.smoke:
         FLAGS.epochs = min(FLAGS.epochs, SMOKE_EPOCHS)
-        FLAGS.batch_size = min(FLAGS.batch_size, 64)
+        FLAGS.batch_size = min(FLAGS.batch_size, SMOKE_BATCH)
         FLAGS.dataset = "mnist" if FLAGS.data_dir else "drawn"
-    if FLAGS.run is None:
-        FLAGS.run = str(rundir.unused_name(FLAGS.net, FLAGS.dataset))
-    parts = side_by_side(FLAGS.batch_size) if recipe.small_ops else 1
-    if recipe.small_ops:
-        one_thread_per_op()
-
-    directory = rundir.RunDir(FLAGS.run, resume=FLAGS.resume, overwrite=FLAGS.overwrite)
-    data = datasets.load(
-        FLAGS.dataset,
-        FLAGS.data_dir,
-        seed=FLAGS.seed,
-        sample=FLAGS.sample,
-        limit=SMOKE_IMAGES if FLAGS.smoke else None,
-    )
-    FLAGS.dataset = data.name
-    Session(directory, data, {name: FLAGS[name].value for name in names if name not in NOT_SAVED}, parts).run()
 
 
 def _take_over(saved: dict[str, str]) -> None:

@@ -33,7 +33,7 @@ class Display:
     """Shows `Progress` values: on a terminal through tqdm (the `progress` extra), else as plain lines."""
 
     def __init__(self, every: float = 10.0):
-        self.every, self._shown = every, 0.0
+        self.every, self._shown = every, time.monotonic()
         self._bar = self._live_bar() if sys.stderr.isatty() else None
 
     @staticmethod

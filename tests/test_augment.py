@@ -38,7 +38,7 @@ def test_the_elastic_field_is_simards():
     """Uniform noise in +-alpha under a Gaussian has std alpha / sqrt(3) / (2 sigma sqrt(pi)), and is smooth."""
     ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None], (64, 64, 1))
     images = tf.constant(np.stack([ramp] * 64))
-    moved = distort(images, tf.constant([5, 6]), degrees=0.0, scale=0.0, shear=0.0, shift=0.0).numpy()
+    moved = distort(images, tf.constant([5, 6]), alpha=34.0, degrees=0.0, scale=0.0, shear=0.0, shift=0.0).numpy()
     field = (moved - images.numpy())[:, 20:44, 20:44, 0]  # a ramp of slope 1 shows the vertical displacement
     assert abs(field.mean()) < 0.1
     np.testing.assert_allclose(field.std(), 34 / math.sqrt(3) / (2 * 4 * math.sqrt(math.pi)), rtol=0.1)
@@ -48,7 +48,9 @@ def test_the_elastic_field_is_simards():
 def test_turns_scales_and_shifts_stay_in_their_bounds():
     dot = np.zeros((200, 41, 41, 1), np.uint8)
     dot[:, 20, 35] = 255  # 15 pixels to the right of the centre
-    moved = distort(tf.constant(dot), tf.constant([0, 9]), alpha=0.0, shear=0.0, shift=0.0, scale=0.0).numpy()
+    moved = distort(
+        tf.constant(dot), tf.constant([0, 9]), alpha=0.0, degrees=10.0, shear=0.0, shift=0.0, scale=0.0
+    ).numpy()
     mass = moved.sum(axis=(1, 2, 3))
     y, x = ((moved[..., 0] * axis).sum(axis=(1, 2)) / mass - 20 for axis in np.mgrid[:41, :41])
     angles = np.degrees(np.arctan2(y, x))

@@ -46,7 +46,7 @@ def load(
     """Load "mnist", "drawn" digits, or by "auto" MNIST and, where it cannot be had, drawn digits.
 
     A tenth (at most 5,000) of the training images, drawn by `seed`, becomes the validation set. `sample` (0 ... 1)
-    keeps that share of the training images of each class; `limit` draws no more than so many digits. Raises
+    keeps that share of the training images of each class; `limit` takes no more than so many images. Raises
     `DataError` or `DownloadError` if the data cannot be had; files in a `data_dir` that is given must be there.
     """
     if name not in NAMES:
@@ -68,8 +68,8 @@ def _mnist(
             raise
         log(f"MNIST cannot be had ({_first_sentence(error)}): going on with digits that rawcnn draws itself.")
         return _drawn(seed, limit, log)
-    train = Source(arrays.train_images, arrays.train_labels, DIGITS)
-    return "mnist", train, Source(arrays.test_images, arrays.test_labels, DIGITS)
+    train = Source(arrays.train_images[:limit], arrays.train_labels[:limit], DIGITS)
+    return "mnist", train, Source(arrays.test_images[:limit], arrays.test_labels[:limit], DIGITS)
 
 
 def _first_sentence(error: RawcnnError) -> str:
