@@ -142,8 +142,11 @@ def _take_over(saved: dict[str, str]) -> None:
     """Give flags that the command line leaves out the values they had when the run began; refuse other changes."""
     changed = []
     for name, text in saved.items():
-        flag = FLAGS[name]
-        value: Any = flag.parser.parse(text)
+        try:
+            flag = FLAGS[name]
+            value: Any = flag.parser.parse(text)
+        except (KeyError, ValueError):
+            raise UsageError(f"{FLAGS.run}: --{name}={text} in its flags.txt is no flag of this example.") from None
         if flag.using_default_value:
             flag.value = value
         elif flag.value != value and name not in MAY_CHANGE:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rawcnn.errors import RawcnnError, RunError, UsageError
+from rawcnn.files import whole_file
 
 StrPath = str | os.PathLike[str]
 
@@ -194,18 +195,15 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: StrPath) -> Path:
-    """Write the figure beside its final name first, so a reader never meets half a picture."""
     path = Path(path)
     png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter of a name that the font lacks becomes a box
         figure.savefig(png, format="png")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(png.getvalue())
-        os.replace(part, path)
+        with whole_file(path) as file:
+            file.write(png.getvalue())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written: {error.strerror}. Check the folder and its free space.") from None
     return path
 

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from rawcnn.errors import RunError
+from rawcnn.files import whole_file
 
 
 def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
@@ -56,24 +56,8 @@ def assign(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` as `.npz` so that `path` is, even after a crash, the old file or the new one, never a part."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".tmp")
-    with open(partial, "wb") as file:
+    with whole_file(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames in `directory` survive a power cut (where the system lets a directory be synced)."""
-    if os.name == "posix":
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

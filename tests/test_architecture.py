@@ -10,7 +10,7 @@ LIBRARY = sorted((ROOT / "rawcnn").rglob("*.py"))
 
 # A module imports only from modules on a lower rank, or its own where the rank is a family.
 RANKS = [
-    ["errors", "quiet"],
+    ["errors", "quiet", "files"],
     ["variables", "precision", "ops", "data.download", "data.strokes", "data.idx"],
     ["data.drawn", "data.mnist", "data.own_image", "data.source", "data.augment", "pictures", "train.metrics"],
     ["layers", "data.datasets", "train.losses", "train.schedules"],

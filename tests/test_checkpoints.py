@@ -96,7 +96,7 @@ def used(path):
         run.append_history({"epoch": 1})
         run.append_history({"epoch": 2})
         (path / "notes.txt").write_text("mine")
-        (path / "ckpt-000000001.npz.tmp").write_bytes(b"part")
+        (path / "ckpt-000000001.npz.7-7.tmp").write_bytes(b"part")
     return path
 
 

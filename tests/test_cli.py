@@ -204,6 +204,46 @@ def test_smoke_needs_no_data_and_no_flags(home, tmp_path):
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["lenet5-drawn-1"]
 
 
+def test_every_flag_at_once(home):
+    flags = ("--net=lenet5_tanh", "--distort", "--precision=bfloat16", "--optimizer=sgd", "--learning_rate=0.05")
+    done = call(TRAIN, "--smoke", "--sample=0.5", "--seed=4", f"--run={home / 'all'}", *flags, home=home)
+    assert "450 training, 100 validation and 1,000 test images" in done.stdout
+    assert {"--precision=bfloat16", "--sample=0.5", "--distort=True"} <= set(
+        (home / "all/flags.txt").read_text().split()
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_a_terminal_gets_a_line_that_lives(home, tmp_path):
+    import pty
+
+    screen, terminal = pty.openpty()
+    command = [sys.executable, TRAIN, "--smoke"]
+    with subprocess.Popen(
+        command, stderr=terminal, stdout=subprocess.DEVNULL, env=environment(home), cwd=tmp_path
+    ) as run:
+        os.close(terminal)
+        shown = b""
+        while True:
+            try:
+                part = os.read(screen, 65536)
+            except OSError:  # the terminal is gone when the process is
+                break
+            if not part:
+                break
+            shown += part
+    os.close(screen)
+    assert run.returncode == 0
+    states = re.findall(rb"\repoch \d/2  step +\d+/\d+  loss [\d.]+  acc +[\d.]+%  [\d,]+ img/s  data \d+%  eta", shown)
+    assert len(states) >= 3 and b"\n" not in shown.strip()
+
+
+def test_flags_of_another_example_are_refused(whole, home, tmp_path):
+    (tmp_path / "flags.txt").write_text("--net=lenet5\n--crops=10\n")
+    done = call(TRAIN, f"--run={tmp_path}", "--resume", home=home, status=2)
+    assert "--crops=10 in its flags.txt is no flag of this example" in done.stderr
+
+
 def test_classify_reads_ones_own_images(whole, home, tmp_path):
     images, labels = drawn_digits(4, start=9000)
     for k, image in enumerate(images):  # as a scan: dark ink on light paper, enlarged

@@ -19,6 +19,7 @@ from concurrent import futures
 from typing import IO, TYPE_CHECKING
 
 from rawcnn.errors import DownloadError
+from rawcnn.files import sync_directory
 
 if TYPE_CHECKING:
     import http.client
@@ -262,12 +263,7 @@ def _publish(part: pathlib.Path, final: pathlib.Path) -> None:
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, final)
-    if sys.platform != "win32":  # Windows cannot open a directory
-        descriptor = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_directory(final.parent)
 
 
 @contextlib.contextmanager

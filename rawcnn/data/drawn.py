@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from rawcnn.data.strokes import Strokes, styles
 from rawcnn.errors import UsageError
+from rawcnn.files import whole_file
 
 VERSION = 1
 """Raise it with every change of the pictures: the name of a cache file carries it."""
@@ -237,17 +237,9 @@ def _load(path: Path, count: int, log: Log) -> tuple[np.ndarray, np.ndarray] | N
 
 
 def _save(path: Path, images: np.ndarray, labels: np.ndarray, log: Log) -> None:
-    """Write the file whole or not at all, so that neither a crash nor a second process leaves a broken one."""
-    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                np.savez(file, images=images, labels=labels)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            np.savez(file, images=images, labels=labels)
     except OSError as error:
         log(f"drawn digits are not cached in {path.parent} ({error}): they will be drawn again next time")

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from rawcnn.errors import RunError
+from rawcnn.files import whole_file
 
 HISTORY, FLAGS, WEIGHTS, LOCK = "history.jsonl", "flags.txt", "weights.npz", "run.lock"
 PICTURES = ("curves.png", "confusion.png", "mistakes.png")
-_OWN = (HISTORY, FLAGS, WEIGHTS, *PICTURES, "ckpt-*.npz", "*.tmp")
+_FINAL = (HISTORY, FLAGS, WEIGHTS, *PICTURES, "ckpt-*.npz")
+_OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL))
 
 
 class RunDir:
@@ -77,7 +79,8 @@ class RunDir:
     def write_flags(self, flags: Mapping[str, Any]) -> None:
         """Keep the run's flags, as a file that `--flagfile` also takes."""
         lines = [f"--{name}={value}" for name, value in flags.items() if value is not None]
-        (self.path / FLAGS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with whole_file(self.path / FLAGS) as file:
+            file.write(("\n".join(lines) + "\n").encode())
 
     def append_history(self, row: Mapping[str, Any]) -> None:
         """Add one line to the history and have it on the disk before returning."""
@@ -100,9 +103,8 @@ class RunDir:
         """Drop what was written after the first `rows` rows: the part that a resumed run is going to write again."""
         path = self.path / HISTORY
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:rows] if path.exists() else []
-        partial = path.with_name(path.name + ".tmp")
-        partial.write_text("".join(lines), encoding="utf-8")
-        os.replace(partial, path)
+        with whole_file(path) as file:
+            file.write("".join(lines).encode())
 
 
 def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
@@ -112,7 +114,7 @@ def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror}): {directory} holds no run of rawcnn.") from error
-    return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--"))
+    return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--") and "=" in line)
 
 
 def unused_name(net: str, dataset: str, base: str | os.PathLike[str] = "runs") -> Path:
