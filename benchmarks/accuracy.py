@@ -85,8 +85,8 @@ def main() -> None:
         (
             "# LeNet-5 on MNIST",
             f"Command: `python {shlex.join(['benchmarks/accuracy.py', *sys.argv[1:]])}`. Each row runs "
-            "`examples/train_lenet.py` with the flags given and its defaults for the rest: 55,000 images to train on, "
-            "5,000 to validate, the test images looked at once, at the end.",
+            "`examples/train_lenet.py` with the flags given and its defaults for the rest: 58,000 images to train on, "
+            "2,000 to validate, the test images looked at once, at the end.",
             f"Machine: {machine_line()}. TensorFlow {tf.__version__}. Date: {datetime.date.today()}.",
             markdown_table(header, rows),
         )

@@ -1,5 +1,6 @@
 """How training shows itself: a live line on a terminal, and plain lines, made to be searched, anywhere else."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -29,12 +30,20 @@ def line(now: Progress) -> str:
     )
 
 
+def _has_screen() -> bool:
+    """Whether stderr is a terminal that knows its size: on others tqdm shows nothing."""
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except OSError:
+        return False
+
+
 class Display:
     """Shows `Progress` values: on a terminal through tqdm (the `progress` extra), else as plain lines."""
 
     def __init__(self, every: float = 10.0):
         self.every, self._shown = every, time.monotonic()
-        self._bar = self._live_bar() if sys.stderr.isatty() else None
+        self._bar = self._live_bar() if _has_screen() else None
 
     @staticmethod
     def _live_bar() -> Any:

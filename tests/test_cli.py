@@ -215,9 +215,12 @@ def test_every_flag_at_once(home):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_terminal_gets_a_line_that_lives(home, tmp_path):
+    import fcntl
     import pty
+    import termios
 
     screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 0, 0))
     command = [sys.executable, TRAIN, "--smoke"]
     with subprocess.Popen(
         command, stderr=terminal, stdout=subprocess.DEVNULL, env=environment(home), cwd=tmp_path

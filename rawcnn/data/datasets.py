@@ -45,7 +45,7 @@ def load(
 ) -> DataSet:
     """Load "mnist", "drawn" digits, or by "auto" MNIST and, where it cannot be had, drawn digits.
 
-    A tenth (at most 5,000) of the training images, drawn by `seed`, becomes the validation set. `sample` (0 ... 1)
+    A tenth (at most 2,000) of the training images, drawn by `seed`, becomes the validation set. `sample` (0 ... 1)
     keeps that share of the training images of each class; `limit` takes no more than so many images. Raises
     `DataError` or `DownloadError` if the data cannot be had; files in a `data_dir` that is given must be there.
     """
@@ -54,7 +54,7 @@ def load(
     if not 0 < sample <= 1:
         raise UsageError(f"The sample is a share above 0 and up to 1, not {sample}.")
     name, train, test = _drawn(seed, limit, log) if name == "drawn" else _mnist(name, data_dir, seed, limit, log)
-    train, validation = train.split(min(5000, len(train) // 10), seed)
+    train, validation = train.split(min(2000, len(train) // 10), seed)
     return DataSet(name, train.sample(sample, seed) if sample < 1 else train, validation, test)
 
 
