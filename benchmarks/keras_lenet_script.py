@@ -86,7 +86,7 @@ def main() -> None:
         train_labels,
         batch_size=args.batch_size,
         epochs=args.epochs,
-        validation_split=1 / 12,
+        validation_split=1 / 30,
         verbose=2,
     )
     _, accuracy = model.evaluate(test_images, test_labels, batch_size=args.batch_size, verbose=0)

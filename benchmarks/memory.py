@@ -26,6 +26,7 @@ from rawcnn.train.loop import (  # noqa: E402
     make_train_step,
     one_thread_per_op,
     side_by_side,
+    steps_per_epoch,
 )
 from rawcnn.train.losses import LOSSES  # noqa: E402
 from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
@@ -49,7 +50,7 @@ def main() -> None:
     recipe, net = RECIPES[args.net], NETS[args.net]()
     parts, loss = side_by_side(recipe.batch_size), LOSSES[recipe.loss]
     data = datasets.load("mnist", args.data_dir)
-    total = args.epochs * (len(data.train) // recipe.batch_size)
+    total = args.epochs * steps_per_epoch(data.train, recipe.batch_size)
     optimizer = OPTIMIZERS[recipe.optimizer](named_weights(net), schedules.cosine(recipe.learning_rate, total))
     state = TrainState(net, optimizer)
     step = make_train_step(state, loss, recipe.preprocess, parts=parts)

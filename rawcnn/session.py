@@ -15,7 +15,16 @@ from rawcnn.nets import NETS
 from rawcnn.progress import Display
 from rawcnn.summary import summary
 from rawcnn.train import checkpoints, schedules
-from rawcnn.train.loop import Evaluation, Progress, TrainState, evaluate, fit, make_eval_step, make_train_step
+from rawcnn.train.loop import (
+    Evaluation,
+    Progress,
+    TrainState,
+    evaluate,
+    fit,
+    make_eval_step,
+    make_train_step,
+    steps_per_epoch,
+)
 from rawcnn.train.losses import LOSSES
 from rawcnn.train.metrics import confusion_matrix
 from rawcnn.train.optimizers import OPTIMIZERS
@@ -32,7 +41,7 @@ class Session:
         self.directory, self.data, self.flags = directory, data, flags
         self.net = NETS[flags["net"]](seed=flags["seed"], policy=precision.parse(flags["precision"]))
         self.preprocess = recipe.preprocess
-        total_steps = flags["epochs"] * (len(data.train) // flags["batch_size"])
+        total_steps = flags["epochs"] * steps_per_epoch(data.train, flags["batch_size"])
         self.schedule = schedules.cosine(flags["learning_rate"], total_steps)
         optimizer = OPTIMIZERS[flags["optimizer"]](named_weights(self.net), self.schedule)
         self.state = TrainState(self.net, optimizer)

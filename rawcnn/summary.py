@@ -34,7 +34,7 @@ def summary_rows(net: Chain) -> list[SummaryRow]:
 def summary(net: Chain) -> str:
     """The table that the examples print, with totals; see the docstrings in `rawcnn.nets` for what it looks like."""
     rows = summary_rows(net)
-    header = ("row", "layer", "output", "parameters", "multiply-adds", "sees")
+    header = ("row", "layer", "output", "parameters", "multiply-adds", "receptive field")
     total = ("total", "", "", f"{sum(r.params for r in rows):,}", f"{sum(r.multiply_adds for r in rows):,}", "")
     body = [
         (

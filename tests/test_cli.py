@@ -158,6 +158,7 @@ def test_help_is_short_and_complete(home):
         (["--data_dir=nowhere"], "train-images-idx3-ubyte.gz"),
         (["--sample=0"], "share above 0"),
         (["--run=/dev/null/x"], "cannot be written"),
+        (["--dataset=drawn", "--smoke", "--sample=0.01", "--run=small"], "fill no batch of 20"),
     ],
 )
 def test_mistakes_are_one_line(home, flags, message):

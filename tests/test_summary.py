@@ -78,6 +78,6 @@ def test_lenet5_units_of_c5_see_the_whole_image():
 
 def test_the_table_is_aligned_and_adds_up():
     lines = summary(Chain((("pool", row(MaxPool)(2)),), input_shape=(4, 4, 3))).splitlines()
-    assert lines[0].split() == ["row", "layer", "output", "parameters", "multiply-adds", "sees"]
+    assert lines[0].split() == ["row", "layer", "output", "parameters", "multiply-adds", "receptive", "field"]
     assert lines[1].split() == ["pool", "MaxPool", "2x2x3", "0", "0", "2"]
     assert lines[-1].split() == ["total", "0", "0"]

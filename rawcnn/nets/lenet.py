@@ -90,15 +90,15 @@ def lenet5(input_shape: Sequence[int] = (32, 32, 1), *, seed: int = 0, policy: P
 
     >>> from rawcnn.summary import summary
     >>> print(summary(lenet5()))
-    row     layer          output    parameters  multiply-adds  sees
-    c1      Conv2D         28x28x6          156        117,600     5
-    s2      Subsample      14x14x6           12          1,176     6
-    c3      PartialConv2D  10x10x16       1,516        150,000    14
-    s4      Subsample      5x5x16            32            400    16
-    c5      Conv2D         1x1x120       48,120         48,000    32
-    flat    Flatten        120                0              0    32
-    f6      Dense          84            10,164         10,080    32
-    logits  RBF            10                 0            840    32
+    row     layer          output    parameters  multiply-adds  receptive field
+    c1      Conv2D         28x28x6          156        117,600                5
+    s2      Subsample      14x14x6           12          1,176                6
+    c3      PartialConv2D  10x10x16       1,516        150,000               14
+    s4      Subsample      5x5x16            32            400               16
+    c5      Conv2D         1x1x120       48,120         48,000               32
+    flat    Flatten        120                0              0               32
+    f6      Dense          84            10,164         10,080               32
+    logits  RBF            10                 0            840               32
     total                                60,000        328,096
     """
     return Chain(LENET5, input_shape=input_shape, seed=seed, policy=policy)
@@ -109,15 +109,15 @@ def lenet5_tanh(input_shape: Sequence[int] = (28, 28, 1), *, seed: int = 0, poli
 
     >>> from rawcnn.summary import summary
     >>> print(summary(lenet5_tanh()))
-    row     layer        output    parameters  multiply-adds  sees
-    c1      Conv2D       28x28x6          156        117,600     5
-    s2      AveragePool  14x14x6            0              0     6
-    c3      Conv2D       10x10x16       2,416        240,000    14
-    s4      AveragePool  5x5x16             0              0    16
-    flat    Flatten      400                0              0    32
-    c5      Dense        120           48,120         48,000    32
-    f6      Dense        84            10,164         10,080    32
-    logits  Dense        10               850            840    32
+    row     layer        output    parameters  multiply-adds  receptive field
+    c1      Conv2D       28x28x6          156        117,600                5
+    s2      AveragePool  14x14x6            0              0                6
+    c3      Conv2D       10x10x16       2,416        240,000               14
+    s4      AveragePool  5x5x16             0              0               16
+    flat    Flatten      400                0              0               32
+    c5      Dense        120           48,120         48,000               32
+    f6      Dense        84            10,164         10,080               32
+    logits  Dense        10               850            840               32
     total                              61,706        416,520
     """
     return Chain(LENET5_TANH, input_shape=input_shape, seed=seed, policy=policy)
@@ -128,15 +128,15 @@ def lenet5_relu(input_shape: Sequence[int] = (32, 32, 1), *, seed: int = 0, poli
 
     >>> from rawcnn.summary import summary
     >>> print(summary(lenet5_relu()))
-    row     layer        output    parameters  multiply-adds  sees
-    c1      Conv2D       28x28x6          156        117,600     5
-    s2      AveragePool  14x14x6            0              0     6
-    c3      Conv2D       10x10x16       2,416        240,000    14
-    s4      AveragePool  5x5x16             0              0    16
-    flat    Flatten      400                0              0    32
-    c5      Dense        120           48,120         48,000    32
-    f6      Dense        84            10,164         10,080    32
-    logits  Dense        10               850            840    32
+    row     layer        output    parameters  multiply-adds  receptive field
+    c1      Conv2D       28x28x6          156        117,600                5
+    s2      AveragePool  14x14x6            0              0                6
+    c3      Conv2D       10x10x16       2,416        240,000               14
+    s4      AveragePool  5x5x16             0              0               16
+    flat    Flatten      400                0              0               32
+    c5      Dense        120           48,120         48,000               32
+    f6      Dense        84            10,164         10,080               32
+    logits  Dense        10               850            840               32
     total                              61,706        416,520
     """
     return Chain(LENET5_RELU, input_shape=input_shape, seed=seed, policy=policy)

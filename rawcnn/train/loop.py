@@ -180,6 +180,15 @@ class Progress:
         return self.correct / max(self.steps_done * self.batch_size, 1)
 
 
+def steps_per_epoch(source: Source, batch_size: int) -> int:
+    """Whole batches in `source`; raises `UsageError` if there is not one."""
+    if len(source) < batch_size:
+        raise UsageError(
+            f"{len(source)} training images fill no batch of {batch_size}: use a batch size up to {len(source)}."
+        )
+    return len(source) // batch_size
+
+
 def fit(
     state: TrainState,
     train_step: TrainStep,
@@ -202,19 +211,15 @@ def fit(
     order is another. Raises `UsageError` if not one batch can be filled, `RunError` when the loss is no longer a
     number.
     """
-    steps_per_epoch = len(source) // batch_size
-    if not steps_per_epoch:
-        raise UsageError(
-            f"{len(source)} training images fill no batch of {batch_size}: use a batch size up to {len(source)}."
-        )
+    per_epoch = steps_per_epoch(source, batch_size)
     step, n = int(state.step), 1
-    now = Progress(0, epochs, step, steps_per_epoch, batch_size, loss_sum, correct)
+    now = Progress(0, epochs, step, per_epoch, batch_size, loss_sum, correct)
     data = iter(batches(source, batch_size, seed=seed, start=step, augment=augment))
-    for epoch in range(step // steps_per_epoch + 1, epochs + 1):
+    for epoch in range(step // per_epoch + 1, epochs + 1):
         now = replace(now, epoch=epoch)
         while not now.epoch_ended:
             until_pause = pause_every - now.step % pause_every if pause_every else n
-            taken = min(n, steps_per_epoch - now.steps_done, until_pause)
+            taken = min(n, per_epoch - now.steps_done, until_pause)
             now, seconds = _advance(now, train_step, data, taken)
             n = max(1, round(min(2 * taken, taken * seconds_per_call / seconds)))
             yield now
