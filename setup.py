@@ -12,7 +12,7 @@ EXTRAS = {
     "plots": ["matplotlib>=3.8"],
     "progress": ["tqdm>=4.66"],
     "bench": ["keras>=3.12", "torch>=2.5", "matplotlib>=3.8"],
-    "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "keras>=3.12", "matplotlib>=3.8", "tqdm>=4.66"],
+    "test": ["pytest>=8", "pytest-timeout>=2.3", "keras>=3.12", "matplotlib>=3.8", "tqdm>=4.66"],
     "dev": ["ruff>=0.14", "mypy>=1.18"],
 }
 EXTRAS["all"] = sorted({requirement for name in ("plots", "progress") for requirement in EXTRAS[name]})
