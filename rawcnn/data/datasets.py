@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rawcnn.data.drawn import drawn_digits
 from rawcnn.data.mnist import cache_dir, load_mnist
 from rawcnn.data.source import Source
-from rawcnn.errors import DataError, DownloadError, RawcnnError, UsageError
+from rawcnn.errors import DownloadError, UsageError
 
 NAMES = ("auto", "mnist", "drawn")
 DIGITS = tuple("0123456789")
@@ -63,17 +63,13 @@ def _mnist(
 ) -> tuple[str, Source, Source]:
     try:
         arrays = load_mnist(data_dir, log=log)
-    except (DownloadError, DataError) as error:
-        if name == "mnist" or data_dir is not None:
+    except DownloadError:
+        if name == "mnist":
             raise
-        log(f"MNIST cannot be had ({_first_sentence(error)}): going on with digits that rawcnn draws itself.")
+        log(f"MNIST is not in {cache_dir()} and no mirror gave it: going on with digits that rawcnn draws itself.")
         return _drawn(seed, limit, log)
     train = Source(arrays.train_images[:limit], arrays.train_labels[:limit], DIGITS)
     return "mnist", train, Source(arrays.test_images[:limit], arrays.test_labels[:limit], DIGITS)
-
-
-def _first_sentence(error: RawcnnError) -> str:
-    return str(error).split(". ")[0].splitlines()[0].rstrip(".:")
 
 
 def _drawn(seed: int, limit: int | None, log: Log) -> tuple[str, Source, Source]:
