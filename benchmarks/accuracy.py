@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import ROOT, Child, machine_line, markdown_table, run_child
+from harness import Child, machine_line, markdown_table, run_child
 
 # name in the table -> (flags, the target of the project, what was published)
 CASES: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -71,6 +71,8 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that one run may take")
     parser.add_argument("--out", type=Path, help="also write the result to this markdown file")
     args = parser.parse_args()
+    if args.out:  # now, not when all is done
+        args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in args.cases.split(";"):
         flags, target, published = CASES[name]
@@ -93,7 +95,7 @@ def main() -> None:
     )
     print(text)
     if args.out:
-        (ROOT / args.out).write_text(text + "\n", encoding="utf-8")
+        args.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
