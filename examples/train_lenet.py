@@ -3,7 +3,7 @@
     python examples/train_lenet.py --epochs=10
 
 Result on MNIST's test digits, means of three seeds: lenet5 99.02 %, lenet5_relu 99.18 %, lenet5_tanh 99.06 %; lenet5
-with --distort --epochs=30 99.36 %. Half a minute on two cores (results/lenet.md). The paper: 99.05 %, distorted 99.2 %.
+with --distort --epochs=30 99.36 %. See results/lenet.md. The paper: 99.05 %, distorted 99.2 %.
 Where this is not LeCun et al. 1998, and why:
 * Adam and a cosine instead of the stochastic diagonal Levenberg-Marquardt method: one update rule for all nets here.
 * 2,000 of the 60,000 images are held out, to show validation curves without looking at the test digits.

@@ -29,7 +29,7 @@ def rbf_map(logits: tf.Tensor, labels: tf.Tensor, j: float = 5.0) -> tf.Tensor:
 
     `y_D + log(exp(-j) + sum_i exp(-y_i))`, where the distances `y_i` are minus the logits. `j` > 0 stands for a
     rubbish class, so that a class already much further away than `j` is pushed no further. The paper gives no value
-    for it; 5 did best on validation images among 0.1, 2, 5 and 20.
+    for it; 5 was chosen on validation images, where 0.1, 2 and 20 did worse by less than 0.3 points on one seed.
     """
     rubbish = tf.fill((tf.shape(logits)[0], 1), tf.constant(-j, logits.dtype))
     return rbf_mse(logits, labels) + tf.reduce_logsumexp(tf.concat([logits, rubbish], axis=1), axis=1)
