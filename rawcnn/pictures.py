@@ -1,15 +1,12 @@
-"""The pictures that a run leaves: learning curves, confusion matrix, mistakes, and one's own images as classified.
+"""The pictures that a run leaves: samples, learning curves, confusion matrix, mistakes, one's own images as classified.
 
-Every function writes one PNG, complete or not at all, and returns its path. They need matplotlib, the extra `plots`,
-and draw on a figure of their own: no window, no pyplot, no global state.
+Every function writes one PNG, complete or not at all, and returns its path. They need matplotlib, the extra `plots`.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,18 +14,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rawcnn.errors import RawcnnError, RunError, UsageError
-from rawcnn.files import whole_file
+from rawcnn.errors import UsageError
+from rawcnn.figures import BLUE, GREY, INK, VERMILION, StrPath, grid, new_figure, percent, save, short, show
 
-StrPath = str | os.PathLike[str]
-
-# Okabe and Ito's palette, distinct to colour-blind readers: blue is right, vermilion is wrong.
-BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#9A9A9A", "#222222"
-DPI = 120
-MOST_MISTAKES = 25
+MOST_IMAGES = 25  # of a grid
 MOST_ROWS = 40  # of save_classified: a taller picture would exceed what viewers open
 MOST_BARS = 20
 MOST_NAMES = 25  # of save_confusion: beyond it neither names nor counts are legible
+MOST_ERRORS = 30
+
+
+def save_samples(
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    labels: Sequence[int] | NDArray[np.integer],
+    class_names: Sequence[str],
+    path: StrPath,
+    *,
+    title: str,
+) -> Path:
+    """Draw up to 25 images with their classes, to see what a net is given; of more images 25 at even distances.
+
+    Args:
+      images: uint8 `[M, H, W, 1]` or `[M, H, W, 3]`, or M such images of different sizes.
+      labels: int `[M]`, their classes.
+      class_names: K names.
+      path: the PNG to write.
+      title: stands above the picture.
+
+    Raises:
+      UsageError: no images, or not a label for each.
+      RawcnnError: matplotlib is missing, or the file cannot be written (`RunError`).
+    """
+    count = len(images)
+    if count == 0 or len(labels) != count:
+        raise UsageError(f"save_samples needs at least one image and a label for each: got {count} and {len(labels)}.")
+    shown = min(count, MOST_IMAGES)
+    chosen = [place * count // shown for place in range(shown)]
+    figure, panels = grid([images[i] for i in chosen], title)
+    for axes, i in zip(panels, chosen, strict=True):
+        axes.set_title(short(class_names[int(labels[i])], 25), fontsize=11, color=INK, parse_math=False)
+    return save(figure, path)
 
 
 def save_curves(history: Sequence[Mapping[str, Any]], path: StrPath, *, title: str) -> Path:
@@ -43,8 +68,7 @@ def save_curves(history: Sequence[Mapping[str, Any]], path: StrPath, *, title: s
     Raises:
       RawcnnError: matplotlib is missing, or the file cannot be written (`RunError`).
     """
-    figure = _figure(11, 4.6)
-    figure.suptitle(_plain(title), fontsize=14, fontweight="bold", parse_math=False)
+    figure = new_figure(11, 4.6, title)
     epochs = np.array([row.get("epoch", number) for number, row in enumerate(history, 1)], float)
     panels = figure.subplots(1, 2)
     for axes, key, unit, best in zip(panels, ("loss", "accuracy"), (1, 100), (np.nanargmin, np.nanargmax), strict=True):
@@ -62,7 +86,7 @@ def save_curves(history: Sequence[Mapping[str, Any]], path: StrPath, *, title: s
             notes.append(f"{label}: last {form(values[known][-1])}, best {form(values[at])} (epoch {epochs[at]:.0f})")
         axes.set_title("\n".join(notes) or "no values", fontsize=10.5, color=INK, loc="left", linespacing=1.5)
         _decorate_curves(axes, epochs, f"{key} (%)" if key == "accuracy" else key)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def save_confusion(matrix: NDArray[np.integer], class_names: Sequence[str], path: StrPath, *, title: str) -> Path:
@@ -70,7 +94,8 @@ def save_confusion(matrix: NDArray[np.integer], class_names: Sequence[str], path
 
     The diagonal is blue, deeper where a class is recognised more often; every other cell is vermilion by its count,
     on a scale that ends at the most frequent error, so that the diagonal does not drown them. Up to 25 classes carry
-    names, counts and the share of each true class that was recognised (its recall).
+    names, counts and the share of each true class that was recognised (its recall); of more classes the most frequent
+    errors are listed.
 
     Args:
       matrix: int `[K, K]`, rows true, columns predicted.
@@ -86,10 +111,9 @@ def save_confusion(matrix: NDArray[np.integer], class_names: Sequence[str], path
     if matrix.shape != (classes, classes) or classes == 0:
         raise UsageError(f"{classes} class names need a confusion matrix [{classes}, {classes}], not {matrix.shape}.")
     total, right = int(matrix.sum()), int(np.trace(matrix))
-    side = max(6.0, 2.5 + 0.62 * classes) if classes <= MOST_NAMES else 11.5
-    figure = _figure(side + 1.2, side)
     share = f"{100 * right / total:.2f} % of {total:,} right" if total else "no images"
-    figure.suptitle(f"{_plain(title)}\n{share}", fontsize=14, fontweight="bold", parse_math=False)
+    side, beside = (max(6.0, 2.5 + 0.62 * classes), 1.2) if classes <= MOST_NAMES else (11.5, 4.5)
+    figure = new_figure(side + beside, side, f"{title}\n{share}")
     axes = figure.subplots()
     recall = np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
     colours = _confusion_colours(matrix, recall)
@@ -97,8 +121,10 @@ def save_confusion(matrix: NDArray[np.integer], class_names: Sequence[str], path
     axes.set_xlabel("predicted", fontsize=12)
     axes.set_ylabel("true", fontsize=12)
     if classes <= MOST_NAMES:
-        _label_confusion(axes, matrix, recall, [_short(name, 14) for name in class_names], colours)
-    return _save(figure, path)
+        _label_confusion(axes, matrix, recall, [short(name, 18) for name in class_names], colours)
+    else:
+        _list_errors(axes, matrix, class_names)
+    return save(figure, path)
 
 
 def save_mistakes(
@@ -129,26 +155,17 @@ def save_mistakes(
     """
     labels, predicted, probabilities = (np.asarray(values) for values in (labels, predicted, probabilities))
     wrong = np.flatnonzero(labels != predicted)
-    worst = wrong[np.argsort(-probabilities[wrong], kind="stable")][:MOST_MISTAKES]
+    worst = wrong[np.argsort(-probabilities[wrong], kind="stable")][:MOST_IMAGES]
     if worst.size == 0:
-        figure = _figure(7, 2.4)
-        figure.suptitle(_plain(title), fontsize=14, fontweight="bold", parse_math=False)
+        figure = new_figure(7, 2.4, title)
         figure.text(0.5, 0.42, "No mistakes: every image was recognised.", ha="center", va="center", fontsize=14)
-        return _save(figure, path)
-    columns = math.ceil(math.sqrt(worst.size))
-    rows = math.ceil(worst.size / columns)
-    figure = _figure(max(5.0, 2.6 * columns), 3.15 * rows + 0.6)
-    figure.suptitle(_plain(title), fontsize=14, fontweight="bold", parse_math=False)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[worst.size :]:
-        axes.set_visible(False)
-    for axes, i in zip(panels, worst, strict=False):
-        _show(axes, images[i])
-        true, said = (_short(class_names[int(which[i])], 12) for which in (labels, predicted))
-        text = f"true {true}\nsaid {said} ({_percent(probabilities[i])})"
-        axes.set_title(text, fontsize=11, color=INK, linespacing=1.3, parse_math=False)
-        axes.set_xlabel(f"no. {indices[i]}", fontsize=9.5, color="#666666")
-    return _save(figure, path)
+        return save(figure, path)
+    figure, panels = grid([images[i] for i in worst], title, above=2, below=1)
+    for axes, i in zip(panels, worst, strict=True):
+        true, said = (short(class_names[int(which[i])], 20) for which in (labels, predicted))
+        axes.set_title(f"true {true}\nsaid {said}", fontsize=11, color=INK, linespacing=1.3, parse_math=False)
+        axes.set_xlabel(f"{percent(probabilities[i])} sure, no. {indices[i]}", fontsize=9.5, color="#666666")
+    return save(figure, path)
 
 
 def save_classified(
@@ -172,40 +189,13 @@ def save_classified(
     drawn = rows[:MOST_ROWS]
     bars = [min(len(names), MOST_BARS) for _, _, _, names, _ in drawn]
     heights = [max(2.5, 0.8 + 0.22 * count) for count in bars]
-    figure = _figure(11, sum(heights) + 0.5)
+    figure = new_figure(11, sum(heights) + 0.5)
     panels = figure.subplots(len(drawn), 3, squeeze=False, height_ratios=heights, width_ratios=(1, 1, 1.35))
     for (original, seen, chart), row in zip(panels, drawn, strict=True):
         _classified_row(original, seen, chart, *row)
     if len(rows) > len(drawn):
         figure.supxlabel(f"and {len(rows) - len(drawn)} more, not drawn", fontsize=11)
-    return _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Any:
-    """A figure of `width` x `height` inches that draws itself, without pyplot."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise RawcnnError('Pictures need matplotlib: pip install "rawcnn[plots]".') from None
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: StrPath) -> Path:
-    path = Path(path)
-    png = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a letter of a name that the font lacks becomes a box
-        figure.savefig(png, format="png")
-    try:
-        with whole_file(path) as file:
-            file.write(png.getvalue())
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}. Check the folder and its free space.") from None
-    return path
+    return save(figure, path)
 
 
 def _decorate_curves(axes: Any, epochs: NDArray[np.floating], label: str) -> None:
@@ -268,6 +258,19 @@ def _label_confusion(
     axes.annotate("recall", (1, 1), (8, 6), "axes fraction", "offset points", color=BLUE)
 
 
+def _list_errors(axes: Any, matrix: NDArray[np.integer], class_names: Sequence[str]) -> None:
+    """Write the most frequent errors beside a confusion matrix of more classes than it can name."""
+    errors = (matrix * ~np.eye(len(matrix), dtype=bool)).ravel()
+    most = np.argsort(-errors, kind="stable")[:MOST_ERRORS]
+    lines = ["most frequent errors"]
+    for place in most[errors[most] > 0]:
+        true, said = (short(class_names[int(i)], 20) for i in divmod(place, len(matrix)))
+        count = str(errors[place]).rjust(len(str(errors.max())), "\u2007")  # a space as wide as a figure
+        lines.append(f"{count}  {true} as {said}")
+    where = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate("\n".join(lines), (1, 1), (14, 0), va="top", color=INK, linespacing=1.7, parse_math=False, **where)
+
+
 def _classified_row(
     original: Any,
     seen: Any,
@@ -282,9 +285,9 @@ def _classified_row(
     probabilities = np.asarray(probabilities, float)
     likeliest = int(np.argmax(probabilities))
     step = math.ceil(max(picture.shape[:2]) / 1000)
-    _show(original, picture[::step, ::step])
-    original.set_title(_short(os.path.basename(name), 28), fontsize=11, color=INK, parse_math=False)
-    _show(seen, digit)
+    show(original, picture[::step, ::step])
+    original.set_title(short(os.path.basename(name), 28), fontsize=11, color=INK, parse_math=False)
+    show(seen, digit)
     seen.set_title("what the net sees", fontsize=11, color="#666666")
     shown = np.arange(len(class_names))
     if shown.size > MOST_BARS:
@@ -292,53 +295,17 @@ def _classified_row(
     places = np.arange(shown.size)
     colours = [BLUE if i == likeliest else GREY for i in shown]
     chart.barh(places, probabilities[shown], color=colours, height=0.72)
-    chart.set_yticks(places, [_short(class_names[int(i)], 14) for i in shown], parse_math=False)
+    chart.set_yticks(places, [short(class_names[int(i)], 18) for i in shown], parse_math=False)
     for place, i in zip(places, shown, strict=True):
-        chart.text(probabilities[i] + 0.02, place, _percent(probabilities[i]), va="center", fontsize=9.5, color=INK)
+        chart.text(probabilities[i] + 0.02, place, percent(probabilities[i]), va="center", fontsize=9.5, color=INK)
     chart.invert_yaxis()
     chart.set_xlim(0, 1.18)
     chart.set_xticks([])
     chart.tick_params(length=0, labelsize=10.5)
     chart.spines[["top", "right", "bottom"]].set_visible(False)
-    answer = f"{_short(class_names[likeliest], 20)}   {_percent(probabilities[likeliest])}"
+    answer = f"{short(class_names[likeliest], 22)}   {percent(probabilities[likeliest])}"
     chart.set_title(answer, fontsize=15, fontweight="bold", color=BLUE, loc="left", parse_math=False)
-
-
-def _show(axes: Any, image: NDArray[np.generic]) -> None:
-    """Draw a picture `[H, W]`, `[H, W, 1]` or `[H, W, 3]` without axes; uint8 as it is, other types by their range."""
-    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
-    limits = {"vmin": 0, "vmax": 255} if image.dtype == np.uint8 else {}
-    # Pixels are shown as pixels where there are few of them.
-    interpolation = "nearest" if max(image.shape[:2]) <= 64 else "antialiased"
-    axes.imshow(image, cmap="gray", interpolation=interpolation, **limits)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_color("#BBBBBB")
 
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
-
-
-def _percent(share: float) -> str:
-    """`98 %`, with decimals only near certainty: `99.6 %`, `<0.1 %`."""
-    percent = 100 * float(share)
-    if 0 < percent < 0.1:
-        return "<0.1 %"
-    if 99.9 < percent < 100:
-        return ">99.9 %"
-    decimals = 0 if 1 <= percent <= 99 else 1
-    return f"{percent:.{decimals}f}".removesuffix(".0") + " %"
-
-
-def _plain(text: str) -> str:
-    """Text that a font can draw: no control characters, no bytes of a file name that are no letters."""
-    text = str(text).encode("utf-8", "replace").decode()
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
-
-
-def _short(text: str, longest: int) -> str:
-    """Text of at most `longest` letters on one line, cut in the middle."""
-    text = " ".join(_plain(text).split())
-    half = (longest - 1) // 2
-    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rawcnn.data import drawn
-from rawcnn.data.drawn import draw_digit, drawn_digits
+from rawcnn.data.drawn import coloured, draw_digit, drawn_digits
 from rawcnn.data.strokes import STYLES, parse, spline
 from rawcnn.errors import UsageError
 
@@ -217,3 +217,83 @@ def test_progress_of_a_long_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     drawn_digits(20, log=said.append)
     assert said and all(line.startswith("drawing digits: ") and line.endswith(" of 20") for line in said)
+
+
+def ink_and_paper(images: np.ndarray, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """The colours int [N, 3] that the digits got: of the pixel with the most ink, and of a corner."""
+    printed = coloured(images, seed=5, size=size).astype(int)
+    corner = printed[:, 0, 0]
+    darkest = images.reshape(len(images), -1).argmax(axis=1)
+    assert (images.reshape(len(images), -1).max(axis=1) == 255).all()
+    margin = (size - 28) // 2
+    return printed[np.arange(len(images)), darkest // 28 + margin, darkest % 28 + margin], corner
+
+
+def test_coloured_pixels_lie_between_ink_and_paper(sample: tuple[np.ndarray, np.ndarray]) -> None:
+    images = sample[0][:50, ..., np.newaxis]
+    ink, paper = ink_and_paper(images)
+    amount = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))) / 255
+    expected = (1 - amount) * paper[:, None, None] + amount * ink[:, None, None]
+    printed = coloured(images, seed=5)
+    assert printed.shape == (50, 32, 32, 3) and printed.dtype == np.uint8
+    assert np.abs(printed - expected).max() < 0.51
+
+
+def test_colours_are_clearly_different_and_say_nothing() -> None:
+    images = np.full((20_000, 28, 28, 1), 255, np.uint8)
+    ink, paper = ink_and_paper(images)
+    apart = np.abs(ink - paper)
+    assert apart.min() == 64 and apart.max() == 192
+    for colours in (ink, paper):  # as often dark as light, in each of red, green and blue, and nothing left out
+        assert colours.min() == 0 and colours.max() == 255
+        np.testing.assert_allclose(colours.mean(axis=0), 127.5, atol=4 * 73.9 / np.sqrt(20_000))
+    np.testing.assert_allclose((ink > paper).mean(axis=0), 0.5, atol=4 * 0.5 / np.sqrt(20_000))
+    assert np.abs(np.corrcoef(paper.T) - np.eye(3)).max() < 4 / np.sqrt(20_000)
+
+
+def test_coloured_is_a_function_of_image_seed_and_place(
+    sample: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = sample[0][:300, ..., np.newaxis]
+    before = images.copy()
+    whole = coloured(images, seed=3)
+    np.testing.assert_array_equal(images, before)
+    np.testing.assert_array_equal(coloured(images[:7], seed=3), whole[:7])
+    assert not np.array_equal(coloured(images, seed=4)[:, 0, 0], whole[:, 0, 0])
+    np.testing.assert_array_equal(coloured(images[::-1], seed=3)[:, 0, 0], whole[:, 0, 0])  # not of what is drawn
+    assert len(np.unique(whole[:, 0, 0], axis=0)) > 290
+    monkeypatch.setattr(drawn, "CHUNK", 1)  # however it is cut into pieces
+    np.testing.assert_array_equal(coloured(images[:40], seed=3), whole[:40])
+    assert coloured(images[:0], seed=3).shape == (0, 32, 32, 3)
+
+
+@pytest.mark.parametrize("size", [16, 28, 33, 64, 227])
+def test_coloured_at_other_sizes_is_scaled_as_scipy_scales(sample: tuple[np.ndarray, np.ndarray], size: int) -> None:
+    from scipy.ndimage import map_coordinates
+
+    images = sample[0][:6]
+    inner = round(size * 28 / 32)
+    margin = (size - inner) // 2
+    inside = slice(margin, margin + inner)
+    at = (np.arange(inner) + 0.5) * 28 / inner - 0.5  # centres of pixels
+    places = np.stack(np.meshgrid(at, at, indexing="ij"))
+    printed = coloured(images[..., np.newaxis], seed=5, size=size)
+    assert printed.shape == (6, size, size, 3)
+    plain = [np.full((6, 28, 28, 1), value, np.uint8) for value in (0, 255)]
+    papers, inks = (coloured(images, seed=5)[:, 16, 16].astype(int) for images in plain)
+    for image, picture, paper, ink in zip(images, printed, papers, inks, strict=True):
+        amount = map_coordinates(image.astype(float), places, order=1, mode="nearest") / 255
+        expected = np.tile(paper.astype(float), (size, size, 1))
+        expected[inside, inside] += amount[..., None] * (ink - paper)
+        assert np.abs(picture - expected).max() < 0.51
+
+
+def test_what_cannot_be_coloured() -> None:
+    images = np.zeros((2, 28, 28, 1), np.uint8)
+    for wrong in (images[..., 0], images.astype(np.float32), np.zeros((2, 32, 32, 1), np.uint8)):
+        with pytest.raises(UsageError, match=r"uint8 \[N, 28, 28, 1\]"):
+            coloured(wrong, seed=0)
+    with pytest.raises(UsageError, match="size is 15"):
+        coloured(images, seed=0, size=15)
+    with pytest.raises(UsageError, match="seed is -1"):
+        coloured(images, seed=-1)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rawcnn.data import mnist
-from rawcnn.data.mnist import REMOTES, cache_dir, find_idx_files, load_mnist
+from rawcnn.data.cache import cache_dir
+from rawcnn.data.mnist import REMOTES, find_idx_files, load_mnist
 from rawcnn.errors import DataError, DownloadError
 
 KEYS = ["train_images", "train_labels", "test_images", "test_labels"]

@@ -3,7 +3,7 @@
 Every digit starts as the control points of one of its styles (`rawcnn.data.strokes`). A hand drawn at random for it
 shakes, bends, slants and turns them, an elastic field distorts the pen's path, Pillow inks it, and the ink is fitted
 into the image as MNIST's was. Digit `i` of seed `s` depends on `(s, i)` alone, so any part of the supply can be drawn
-by itself.
+by itself. `coloured` prints them in colour, for nets that take RGB images.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ SUPERSAMPLING = 4
 
 GRID = 15
 """Points along each side of the elastic field; the page lies well inside it."""
+
+CHUNK = 2**19
+"""Values of coloured images that are computed at once: few enough to stay in the cache of the processor."""
 
 Log = Callable[[str], None]
 
@@ -90,6 +93,40 @@ def drawn_digits(
         cached = _draw(count, seed, start, say)
         _save(path, *cached, say)
     return cached
+
+
+def coloured(images: np.ndarray, seed: int, size: int = 32) -> np.ndarray:
+    """Print each drawn digit in an ink of its own on a paper of its own: uint8 [N, 28, 28, 1] to [N, size, size, 3].
+
+    Ink and paper are drawn from all colours, whatever the digit, but differ by 64 to 192 in each of red, green and
+    blue. So colour says nothing of the class, and neither does "dark on light". At size 32 the digit keeps its pixels
+    and gets a margin of 2; at others, digit and margin are scaled by bilinear interpolation. The colours of image `i`
+    depend on (seed, i) alone.
+
+    Raises `UsageError` if the images are no such array, `size` is below 16 or `seed` outside 0..2**64-1.
+
+    >>> images, labels = drawn_digits(10)
+    >>> coloured(images, seed=0).shape
+    (10, 32, 32, 3)
+    """
+    _check(seed, 0, 0)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (SIZE, SIZE, 1):
+        raise UsageError(f"Drawn digits are uint8 [N, {SIZE}, {SIZE}, 1], not {images.dtype} {list(images.shape)}.")
+    if size < 16:
+        raise UsageError(f"Coloured digits: size is {size}, but digits of fewer than 16x16 pixels cannot be read.")
+    draws = _generator(seed, 0, stream=2).random((len(images), 6), np.float32)
+    paper = np.floor(256 * draws[:, :3])
+    ink = (paper + 64 + np.floor(129 * draws[:, 3:])) % 256  # modulo, so it is as evenly spread as the paper
+    contrast = (ink - paper) / 255
+    spread = _scaling(size)
+    out = np.empty((len(images), size, size, 3), np.uint8)
+    step = max(1, CHUNK // (size * size * 3))
+    for part in (slice(start, start + step) for start in range(0, len(images), step)):
+        amount = spread @ images[part, ..., 0].astype(np.float32) @ spread.T
+        for channel in range(3):
+            value = paper[part, channel, None, None] + amount * contrast[part, channel, None, None]
+            out[part, ..., channel] = value + 0.5  # rounded, as uint8 cuts off the rest
+    return out
 
 
 class Hand(NamedTuple):
@@ -195,6 +232,15 @@ def _check(seed: int, start: int, count: int) -> None:
     for name, value in (("seed", seed), ("start", start), ("count", count)):
         if not 0 <= value < 2**64:
             raise UsageError(f"Drawn digits: {name} is {value}, but it must be in 0..2**64-1.")
+
+
+def _scaling(size: int) -> np.ndarray:
+    """The matrix [size, 28] that scales 28 values to 7/8 of `size`, linearly between them, and pads them with 0."""
+    inner = round(size * SIZE / 32)
+    at = np.clip((np.arange(inner) + 0.5) * SIZE / inner - 0.5, 0, SIZE - 1)
+    weights = np.maximum(0, 1 - np.abs(at[:, np.newaxis] - np.arange(SIZE)))
+    margin = size - inner
+    return np.pad(weights, ((margin // 2, margin - margin // 2), (0, 0))).astype(np.float32)
 
 
 def _generator(seed: int, index: int, stream: int = 0) -> np.random.Generator:

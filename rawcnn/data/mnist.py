@@ -2,12 +2,12 @@
 
 import os
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from rawcnn.data.cache import cache_dir
 from rawcnn.data.download import Remote
 from rawcnn.data.download import download as download_file
 from rawcnn.data.idx import read_idx_pair
@@ -111,29 +111,6 @@ def find_idx_files(directory: str | os.PathLike[str]) -> dict[str, pathlib.Path]
         if len(found) > len(best):
             best = found
     return best
-
-
-def cache_dir() -> pathlib.Path:
-    """Return where data sets are kept: `$RAWCNN_DATA`, else `rawcnn` in the user's cache directory.
-
-    That is `$XDG_CACHE_HOME` or `~/.cache` on Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows. The
-    directory need not exist yet. Raises `DataError` if there is no home directory to be found.
-    """
-    if chosen := os.environ.get("RAWCNN_DATA"):
-        return pathlib.Path(chosen).expanduser()
-    try:
-        home = pathlib.Path.home()
-    except RuntimeError:
-        raise DataError(
-            "There is no home directory to keep data sets in: set the environment variable RAWCNN_DATA to a directory."
-        ) from None
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "rawcnn"
-    if sys.platform == "win32":
-        return pathlib.Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local", "rawcnn")
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is invalid and to be ignored.
-    return (pathlib.Path(cache) if os.path.isabs(cache) else home / ".cache") / "rawcnn"
 
 
 def _complete(directory: pathlib.Path) -> dict[str, pathlib.Path]:
