@@ -1,17 +1,21 @@
 """Data sets by name: where they come from, and how they are cut into training, validation and test images."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from rawcnn.data.drawn import drawn_digits
-from rawcnn.data.mnist import cache_dir, load_mnist
-from rawcnn.data.source import Source
-from rawcnn.errors import DownloadError, UsageError
+from rawcnn.data.cache import cache_dir
+from rawcnn.data.cifar import has_cifar10, load_cifar10
+from rawcnn.data.drawn import coloured, drawn_digits
+from rawcnn.data.folder import open_folder
+from rawcnn.data.mnist import find_idx_files, load_mnist
+from rawcnn.data.source import Labelled, Source
+from rawcnn.errors import DataError, DownloadError, UsageError
 
-NAMES = ("auto", "mnist", "drawn")
+NAMES = ("auto", "mnist", "cifar10", "folder", "drawn")
 DIGITS = tuple("0123456789")
 DRAWN_TRAIN, DRAWN_TEST = 60_000, 10_000  # as many as MNIST has
+DRAWN_COLOUR_SHARE = 6  # a colour net takes so much longer that a sixth of them must do
 TEST_SEED = 2**32  # no --seed reaches it: drawn test digits are the same for every run, and no run trains on them
 
 Log = Callable[[str], None]
@@ -19,60 +23,130 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DataSet:
-    """`train` to learn from, `validation` to watch after each epoch, `test` to be looked at once, at the end."""
+    """`train` to learn from, `validation` to watch after each epoch, `test` to be looked at once, at the end.
+
+    `bad` says why each file that was skipped is bad.
+    """
 
     name: str
-    train: Source
-    validation: Source
-    test: Source
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+    bad: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Sizes, shape and classes in two lines."""
-        height, width, channels = self.train.images.shape[1:]
+        height, width, channels = self.train.shape
         sizes = f"{len(self.train):,} training, {len(self.validation):,} validation and {len(self.test):,} test images"
+        shape = f"of {height}x{width}x{channels}" if height else "in files, each of its own size"
         names = self.train.class_names
-        return f"data set {self.name}: {sizes} of {height}x{width}x{channels}\n{len(names)} classes: {' '.join(names)}"
+        return f"data set {self.name}: {sizes} {shape}\n{len(names)} classes: {' '.join(names)}"
 
 
 def load(
     name: str = "auto",
     data_dir: str | os.PathLike[str] | None = None,
     *,
+    colour: bool = False,
+    validation: float = 0.1,
     seed: int = 0,
     sample: float = 1.0,
     limit: int | None = None,
+    bad_images: str = "error",
+    max_pixels: int = 50_000_000,
     log: Log = print,
 ) -> DataSet:
-    """Load "mnist", "drawn" digits, or by "auto" MNIST and, where it cannot be had, drawn digits.
+    """Load "mnist", "cifar10", a "folder" of image files, or "drawn" digits; "auto" takes what is there.
 
-    A tenth (at most 2,000) of the training images, drawn by `seed`, becomes the validation set. `sample` (0 ... 1)
-    keeps that share of the training images of each class; `limit` takes no more than so many images. Raises
-    `DataError` or `DownloadError` if the data cannot be had; files in a `data_dir` that is given must be there.
+    That is what `data_dir` holds; without one MNIST, for a `colour` net CIFAR-10, and where that cannot be had drawn
+    digits. `validation`, a share below 1 or a count, says how many of the training images, drawn by `seed`, to hold out
+    where the data set has no validation images of its own; a folder without test images gives as many of them too.
+    `sample` (0 ... 1) keeps that share of the training images of each class; `limit` takes no more than so many images.
+    Raises `DataError` or `DownloadError` if the data cannot be had; files in a `data_dir` that is given must be there.
     """
     if name not in NAMES:
         raise UsageError(f"Unknown data set {name!r}: choose one of {', '.join(NAMES)}.")
     if not 0 < sample <= 1:
         raise UsageError(f"The sample is a share above 0 and up to 1, not {sample}.")
-    name, train, test = _drawn(seed, limit, log) if name == "drawn" else _mnist(name, data_dir, seed, limit, log)
-    train, validation = train.split(min(2000, len(train) // 10), seed)
-    return DataSet(name, train.sample(sample, seed) if sample < 1 else train, validation, test)
+    auto = name == "auto"
+    if auto:
+        name = _recognise(data_dir, colour) if data_dir is not None else "cifar10" if colour else "mnist"
+    if name == "folder":
+        if data_dir is None:
+            raise UsageError("Which folder of images? Name it with --data_dir=DIR.")
+        files, bad = open_folder(data_dir, bad_images=bad_images, max_pixels=max_pixels, log=log)
+        parts: dict[str, Labelled] = dict(files)
+    else:
+        name, parts = _in_memory(name, data_dir, auto and data_dir is None, colour, seed, limit, log)
+        bad = {}
+    if limit:
+        parts = {part: source.sample(limit / len(source), seed) if limit < len(source) else source
+                 for part, source in parts.items()}  # fmt: skip
+    held_out = _held_out(parts, validation, seed)
+    train = held_out["train"]
+    if sample < 1:
+        held_out["train"] = train.sample(sample, seed)
+    return DataSet(name, **held_out, bad=bad)
 
 
-def _mnist(
-    name: str, data_dir: str | os.PathLike[str] | None, seed: int, limit: int | None, log: Log
-) -> tuple[str, Source, Source]:
+def _recognise(data_dir: str | os.PathLike[str], colour: bool) -> str:
+    if find_idx_files(data_dir):
+        return "mnist"
+    if has_cifar10(data_dir):
+        return "cifar10"
+    return "folder" if colour else "mnist"
+
+
+def _held_out(parts: Mapping[str, Labelled], validation: float, seed: int) -> dict[str, Labelled]:
+    """All three parts: those that are missing are cut off the training images."""
+    found = dict(parts)
+    missing = [part for part in ("test", "validation") if part not in found]
+    total = len(found["train"])
+    count = round(validation * total) if validation < 1 else round(validation)
+    if count < 1 or count * len(missing) >= total:
+        raise DataError(
+            f"{count} of {total:,} images cannot be held out for {' and '.join(missing)}: choose another --validation."
+        )
+    for i, part in enumerate(missing):
+        found["train"], found[part] = found["train"].split(count, seed + i)
+    return found
+
+
+def _in_memory(
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    or_drawn: bool,
+    colour: bool,
+    seed: int,
+    limit: int | None,
+    log: Log,
+) -> tuple[str, dict[str, Labelled]]:
+    if name == "drawn":
+        return name, _drawn(colour, seed, limit, log)
     try:
-        arrays = load_mnist(data_dir, log=log)
-    except DownloadError:
         if name == "mnist":
+            mnist = load_mnist(data_dir, log=log)
+            return name, {
+                "train": Source(mnist.train_images, mnist.train_labels, DIGITS),
+                "test": Source(mnist.test_images, mnist.test_labels, DIGITS),
+            }
+        cifar = load_cifar10(data_dir, log=log)
+        return name, {
+            "train": Source(cifar.train_images, cifar.train_labels, cifar.class_names),
+            "test": Source(cifar.test_images, cifar.test_labels, cifar.class_names),
+        }
+    except DownloadError:
+        if not or_drawn:
             raise
-        log(f"MNIST is not in {cache_dir()} and no mirror gave it: going on with digits that rawcnn draws itself.")
-        return _drawn(seed, limit, log)
-    train = Source(arrays.train_images[:limit], arrays.train_labels[:limit], DIGITS)
-    return "mnist", train, Source(arrays.test_images[:limit], arrays.test_labels[:limit], DIGITS)
+    what = {"mnist": "MNIST", "cifar10": "CIFAR-10"}[name]
+    log(f"{what} is not in {cache_dir()} and no mirror gave it: going on with digits that rawcnn draws itself.")
+    return "drawn", _drawn(colour, seed, limit, log)
 
 
-def _drawn(seed: int, limit: int | None, log: Log) -> tuple[str, Source, Source]:
-    train = drawn_digits(limit or DRAWN_TRAIN, seed=seed, cache_dir=cache_dir() / "drawn", log=log)
-    test = drawn_digits(limit or DRAWN_TEST, seed=TEST_SEED, cache_dir=cache_dir() / "drawn", log=log)
-    return "drawn", Source(*train, DIGITS), Source(*test, DIGITS)
+def _drawn(colour: bool, seed: int, limit: int | None, log: Log) -> dict[str, Labelled]:
+    parts: dict[str, Labelled] = {}
+    for part, count, part_seed in (("train", DRAWN_TRAIN, seed), ("test", DRAWN_TEST, TEST_SEED)):
+        count = limit or (count // DRAWN_COLOUR_SHARE if colour else count)
+        images, labels = drawn_digits(count, seed=part_seed, cache_dir=cache_dir() / "drawn", log=log)
+        parts[part] = Source(coloured(images, part_seed) if colour else images, labels, DIGITS)
+    return parts
