@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import resource
@@ -32,6 +33,7 @@ ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 # A row is marked if other processes used more than this share of the machine: threads that wait for each other lose far
 # more than that share, PyTorch's more than TensorFlow's, so a ratio from a busy machine is not fair.
 QUIET = 0.05
+MEMORY = 512 << 20  # of the images that a contender trains on
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,32 @@ def contender_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--net", default="lenet5_tanh", help="which net to train")
     parser.add_argument("--batch_size", type=int, default=128, help="images per step")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the computation")
-    parser.add_argument("--blocks", type=int, default=3, help="timed epochs, after one that is not timed")
-    parser.add_argument(
-        "--steps", type=int, default=300, help="steps per epoch: the data set has steps x batch_size images"
-    )
+    parser.add_argument("--blocks", type=int, default=3, help="timed blocks of steps, after one that is not timed")
+    parser.add_argument("--steps", type=int, default=300, help="steps per timed block; see `plan`")
+    parser.add_argument("--images", type=int, default=0, help=f"images at hand; 0: what {MEMORY >> 20} MB hold")
     parser.add_argument("--json", action="store_true", help="print one JSON line and nothing else")
     return parser
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A block is `passes` passes over a data set of `images`, `steps` steps in all."""
+
+    images: int
+    passes: int
+    steps: int
+
+
+def plan(args: argparse.Namespace, shape: Sequence[int]) -> Plan:
+    """How a block of `args.steps` steps is cut into passes: the same rule for all contenders.
+
+    One pass over distinct images if these take at most `MEMORY` as float32, or number at most `args.images` if that is
+    given; else equal passes over fewer images. A pass has at least one step, and rounding up may add steps.
+    """
+    limit = args.images or MEMORY // (4 * math.prod(shape))
+    passes = math.ceil(args.steps / max(1, limit // args.batch_size))
+    steps_of_a_pass = math.ceil(args.steps / passes)
+    return Plan(steps_of_a_pass * args.batch_size, passes, steps_of_a_pass * passes)
 
 
 def drawn_data(count: int, shape: Sequence[int], classes: int, seed: int = 0) -> tuple[Any, Any]:
@@ -68,11 +90,10 @@ def drawn_data(count: int, shape: Sequence[int], classes: int, seed: int = 0) ->
     import numpy as np
 
     rng = np.random.Generator(np.random.Philox(key=seed))
-    patterns = rng.random((classes, *shape), dtype=np.float32)
     labels = rng.integers(classes, size=count)
     images = rng.random((count, *shape), dtype=np.float32)
-    for label, pattern in enumerate(patterns):
-        images[labels == label] *= pattern
+    for label in np.unique(labels):  # a pattern at a time: those of 1000 classes may take more memory than the images
+        images[labels == label] *= rng.random(shape, dtype=np.float32)
     return images, np.where(rng.random(count) < 0.1, rng.integers(classes, size=count), labels)
 
 

@@ -30,7 +30,7 @@ from rawcnn.train.loop import (  # noqa: E402
 )
 from rawcnn.train.losses import LOSSES  # noqa: E402
 from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
-from rawcnn.train.recipes import RECIPES  # noqa: E402
+from rawcnn.train.recipes import recipe_of  # noqa: E402
 from rawcnn.weights import named_weights  # noqa: E402
 
 
@@ -47,9 +47,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     args = parser.parse_args()
     one_thread_per_op()
-    recipe, net = RECIPES[args.net], NETS[args.net]()
+    recipe, net = recipe_of(args.net), NETS[args.net]()
     parts, loss = side_by_side(recipe.batch_size), LOSSES[recipe.loss]
-    data = datasets.load("mnist", args.data_dir)
+    data = datasets.load("mnist", args.data_dir, validation=recipe.validation)
     total = args.epochs * steps_per_epoch(data.train, recipe.batch_size)
     optimizer = OPTIMIZERS[recipe.optimizer](named_weights(net), schedules.cosine(recipe.learning_rate, total))
     state = TrainState(net, optimizer)

@@ -11,72 +11,48 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
-from harness import NOT_INSTALLED, contender_parser, drawn_data, report, report_error
+from harness import NOT_INSTALLED, contender_parser, drawn_data, plan, report, report_error
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-
-def _lenet5(activation: str, padding: str, **init: Any) -> list[Any]:
-    from keras import layers
-
-    return [
-        layers.Conv2D(6, 5, padding=padding, activation=activation, **init),
-        layers.AveragePooling2D(2),
-        layers.Conv2D(16, 5, activation=activation, **init),
-        layers.AveragePooling2D(2),
-        layers.Flatten(),
-        layers.Dense(120, activation=activation, **init),
-        layers.Dense(84, activation=activation, **init),
-        layers.Dense(10, dtype="float32", **init),
-    ]
-
-
-def lenet5_tanh() -> list[Any]:
-    """The lab's net: truncated normal 0.1, biases 0.1."""
-    from keras import initializers
-
-    weights = initializers.TruncatedNormal(stddev=0.1)
-    return _lenet5("tanh", "same", kernel_initializer=weights, bias_initializer=initializers.Constant(0.1))
-
-
-def lenet5_relu() -> list[Any]:
-    """Input padded to 32 x 32 before the data reach the net."""
-    return _lenet5("relu", "valid")
-
-
-# name -> (layers, input shape [H, W, C], classes)
-NETS: dict[str, tuple[Callable[[], list[Any]], tuple[int, int, int], int]] = {
-    "lenet5_tanh": (lenet5_tanh, (28, 28, 1), 10),
-    "lenet5_relu": (lenet5_relu, (32, 32, 1), 10),
-}
+HEAD_WEIGHT = 0.3  # of an auxiliary head's loss; Szegedy et al. 2014, section 5
 
 
 def pipeline(images: Any, labels: Any, batch_size: int) -> Any:
     """Shuffled numbers, then one gather per batch: much faster than slicing the arrays into single images."""
     import tensorflow as tf
 
-    images, labels = tf.constant(images), tf.constant(labels)
+    images, labels = tf.nest.map_structure(tf.constant, (images, labels))
     numbers = tf.data.Dataset.range(len(images)).shuffle(len(images)).batch(batch_size, drop_remainder=True)
-    gathered = numbers.map(lambda k: (tf.gather(images, k), tf.gather(labels, k)), num_parallel_calls=tf.data.AUTOTUNE)
+    gathered = numbers.map(
+        lambda k: tf.nest.map_structure(lambda array: tf.gather(array, k), (images, labels)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
     return gathered.prefetch(tf.data.AUTOTUNE)
 
 
 def make_model(args: argparse.Namespace) -> Any:
-    """The net, compiled; only the loss is tracked."""
+    """The net, compiled; only the loss is tracked, that of auxiliary heads included."""
     import keras
+    from nets_keras import NETS
 
     keras.utils.set_random_seed(0)
     if args.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
-    layers, shape, _ = NETS[args.net]
-    model = keras.Sequential([keras.Input(shape), *layers()])
+    build, shape, classes = NETS[args.net]
+    model = build(shape, classes)
+    loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    weights = None
+    if isinstance(model.output, dict):
+        loss = dict.fromkeys(model.output, loss)
+        weights = {name: 1.0 if name == "logits" else HEAD_WEIGHT for name in loss}
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=loss,
+        loss_weights=weights,
         steps_per_execution=args.steps_per_execution,
         jit_compile=args.jit,
     )
@@ -84,25 +60,29 @@ def make_model(args: argparse.Namespace) -> Any:
 
 
 def run(args: argparse.Namespace, name: str) -> None:
-    """One call of `fit`; the ends of its epochs after the first one bound the timed blocks."""
+    """One call of `fit`; an epoch is a pass, and the ends of the blocks of passes after the first bound the times."""
     import keras
     import tensorflow as tf
+    from nets_keras import NETS
 
     _, shape, classes = NETS[args.net]
+    todo = plan(args, shape)
     model = make_model(args)
-    images, labels = drawn_data(args.steps * args.batch_size, shape, classes)
+    images, labels = drawn_data(todo.images, shape, classes)
+    if isinstance(model.output, dict):
+        labels = dict.fromkeys(model.output, labels)
     ends: list[float] = []
     clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
-    options: dict[str, Any] = {"epochs": 1 + args.blocks, "verbose": 0, "callbacks": [clock]}
+    options: dict[str, Any] = {"epochs": todo.passes * (1 + args.blocks), "verbose": 0, "callbacks": [clock]}
     if args.input == "tfdata":
         history = model.fit(pipeline(images, labels, args.batch_size), shuffle=False, **options)
     else:
         history = model.fit(images, labels, batch_size=args.batch_size, **options)
-    seconds = [end - start for start, end in itertools.pairwise(ends)]
+    seconds = [end - start for start, end in itertools.pairwise(ends[todo.passes - 1 :: todo.passes])]
     losses = history.history["loss"]
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
     loss = [round(losses[0], 4), round(losses[-1], 4)]
-    report(name, args, seconds, args.steps, versions, parameters=model.count_params(), loss=loss)
+    report(name, args, seconds, todo.steps, versions, parameters=model.count_params(), loss=loss)
 
 
 def main() -> None:
@@ -114,6 +94,8 @@ def main() -> None:
     name = f"keras-{args.input}-{args.steps_per_execution}" + "-jit" * args.jit
     if any(importlib.util.find_spec(package) is None for package in ("keras", "tensorflow")):
         return report_error(name, NOT_INSTALLED)
+    from nets_keras import NETS  # needs Keras
+
     if args.net not in NETS:
         return report_error(name, f"no net {args.net!r} here, only {', '.join(NETS)}")
     try:

@@ -10,7 +10,7 @@ import platform
 import time
 
 import numpy as np
-from harness import OURS, contender_parser, drawn_data, report
+from harness import OURS, contender_parser, drawn_data, plan, report
 
 from rawcnn.quiet import start_tensorflow
 
@@ -24,13 +24,13 @@ from rawcnn.nets import NETS  # noqa: E402
 from rawcnn.train.loop import TrainState, fit, make_train_step, one_thread_per_op, side_by_side  # noqa: E402
 from rawcnn.train.losses import LOSSES  # noqa: E402
 from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
-from rawcnn.train.recipes import RECIPES  # noqa: E402
+from rawcnn.train.recipes import recipe_of  # noqa: E402
 from rawcnn.weights import named_weights  # noqa: E402
 
 
 def run(args: argparse.Namespace) -> None:
     """Train one epoch to warm up, then the timed ones, and report."""
-    recipe = RECIPES[args.net]
+    recipe = recipe_of(args.net)
     parts = args.parts or (side_by_side(args.batch_size) if recipe.small_ops else 1)
     if recipe.small_ops and parts > 1:
         one_thread_per_op()
@@ -38,19 +38,21 @@ def run(args: argparse.Namespace) -> None:
     height, width, channels = net.in_shape
     shape = (height - 2 * recipe.preprocess.pad, width - 2 * recipe.preprocess.pad, channels)
     classes = net.out_shape[0]
-    images, labels = drawn_data(args.steps * args.batch_size, shape, classes)
+    todo = plan(args, shape)
+    images, labels = drawn_data(todo.images, shape, classes)
     source = Source((images * 255).astype(np.uint8), labels.astype(np.int32), tuple(map(str, range(classes))))
     state = TrainState(net, OPTIMIZERS["adam"](named_weights(net), 0.001))
-    step = make_train_step(state, LOSSES[recipe.loss], recipe.preprocess, parts=parts)
+    step = make_train_step(state, LOSSES[recipe.loss], recipe.preprocess, parts=parts, head_weights=recipe.head_weights)
     ends, losses, waited = [], [], []
-    for now in fit(state, step, source, batch_size=args.batch_size, epochs=args.blocks + 1, seed=0):
+    epochs = todo.passes * (args.blocks + 1)
+    for now in fit(state, step, source, batch_size=args.batch_size, epochs=epochs, seed=0):
         waited.append(now.data_share)
-        if now.epoch_ended:
+        if now.epoch_ended and now.epoch % todo.passes == 0:
             ends.append(time.perf_counter())
             losses.append(round(now.loss, 4))
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
     more = {"parts": parts, "loss": losses, "data_share": round(float(np.median(waited)), 3)}
-    report(OURS, args, np.diff(ends).tolist(), args.steps, versions, parameters=net.num_params(), **more)
+    report(OURS, args, np.diff(ends).tolist(), todo.steps, versions, parameters=net.num_params(), **more)
 
 
 def main() -> None:

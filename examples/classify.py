@@ -1,4 +1,4 @@
-"""Read images of your own with a net that train_lenet.py trained: photos or scans of one handwritten digit each.
+"""Read images of your own with a trained net: photos of one handwritten digit each, or of whatever it was trained on.
 
 python examples/classify.py --run=runs/lenet5-mnist-1 my_seven.jpg another.png
 """
@@ -7,7 +7,6 @@ from absl import flags
 
 from rawcnn import cli
 from rawcnn.classify import load_run
-from rawcnn.data.own_image import read_digit
 from rawcnn.errors import RawcnnError, UsageError
 from rawcnn.pictures import save_classified
 
@@ -21,13 +20,13 @@ def main(argv: list[str]) -> None:
     if not paths:
         raise UsageError("Which images? Name their files after the flags.")
     classifier = load_run(FLAGS.run)
-    digits = [read_digit(path) for path in paths]
+    images = [classifier.read(path) for path in paths]
     rows = []
-    for path, (image, original) in zip(paths, digits, strict=True):
+    for path, (image, original) in zip(paths, images, strict=True):
         (probabilities,) = classifier.probabilities([image])
         order = probabilities.argsort()[::-1]
         print(f"{path}: {classifier.class_names[order[0]]}")
-        print("   " + "  ".join(f"{classifier.class_names[k]}: {probabilities[k]:.1%}" for k in order), flush=True)
+        print("   " + "  ".join(f"{classifier.class_names[k]}: {probabilities[k]:.1%}" for k in order[:10]), flush=True)
         rows.append((path, original, image, classifier.class_names, probabilities))
     try:
         print(f"picture: {save_classified(rows, FLAGS.out)}")

@@ -1,6 +1,6 @@
 """`row` and `Chain`: an architecture is a table of named rows, and the chain runs the table."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class Row:
         return self.layer(*self.args, in_shape=in_shape, seed=seed, **self.kwargs)
 
 
-Table = Sequence[tuple[str, Row]]
+Table = tuple[tuple[str, Row], ...]
 
 
 def row(layer: Callable[..., Layer], **defaults: Any) -> Callable[..., Row]:
@@ -43,20 +43,29 @@ class Chain(tf.Module):
     """A net: runs the rows of a table one after the other.
 
     Each row is an attribute under its own name, and that name is also its key in `endpoints`, in the names of its
-    weights, in checkpoints and in the summary. `seed` decides all initial weights, row by row from its name; `policy`
-    decides the dtype of the computation (see `rawcnn.precision`). Raises `UsageError` naming the row that does not
-    fit.
+    weights, in checkpoints and in the summary. `heads` are more classifiers for training only, each a `Chain` under a
+    name of its own: `{"aux1": ("inception_4a", table)}` hangs a table on a row. `seed` decides all initial weights, row
+    by row from its name; `policy` decides the dtype of the computation (see `rawcnn.precision`). Raises `UsageError`
+    naming the row that does not fit.
     """
 
-    def __init__(self, table: Table, *, input_shape: Sequence[int], seed: int = 0, policy: Policy = FLOAT32):
+    def __init__(
+        self,
+        table: Table,
+        *,
+        input_shape: Sequence[int],
+        heads: Mapping[str, tuple[str, Table]] | None = None,
+        seed: int = 0,
+        policy: Policy = FLOAT32,
+    ):
         super().__init__(name="chain")
         self.in_shape = tuple(int(d) for d in input_shape)
         self.policy = policy
         self._row_names: tuple[str, ...] = ()
+        self._head_of: dict[str, str] = {}  # row -> the head that hangs on it
         shape = self.in_shape
         for name, pending in table:
-            if hasattr(self, name) or not name.isidentifier():
-                raise UsageError(f"Row name {name!r} is taken or is no Python name: choose another.")
+            self._check_name(name)
             try:
                 layer = pending.build(shape, fold(seed, name))
             except UsageError as error:
@@ -65,22 +74,43 @@ class Chain(tf.Module):
             self._row_names += (name,)
             shape = layer.out_shape
         self.out_shape = shape
+        for name, (at, rows) in (heads or {}).items():
+            self._check_name(name)
+            try:
+                head = Chain(rows, input_shape=getattr(self, at).out_shape, seed=fold(seed, name), policy=policy)
+            except UsageError as error:
+                raise UsageError(f"Head {name!r}: {error}") from error
+            setattr(self, name, head)
+            self._head_of[at] = name
+
+    def _check_name(self, name: str) -> None:
+        if hasattr(self, name) or not name.isidentifier():
+            raise UsageError(f"Row name {name!r} is taken or is no Python name: choose another.")
 
     @property
     def rows(self) -> Iterator[tuple[str, Layer]]:
         """(name, layer) from the input to the output."""
         return ((name, getattr(self, name)) for name in self._row_names)
 
+    @property
+    def heads(self) -> Iterator[tuple[str, str, "Chain"]]:
+        """(name, the row it hangs on, head)."""
+        return ((name, at, getattr(self, name)) for at, name in self._head_of.items())
+
     def num_params(self) -> int:
-        """Trainable parameters of all rows."""
-        return sum(layer.num_params() for _, layer in self.rows)
+        """Trainable parameters of all rows and heads."""
+        return sum(layer.num_params() for _, layer in self.rows) + sum(head.num_params() for _, _, head in self.heads)
+
+    def num_statistics(self) -> int:
+        """Numbers besides that are no parameters: the moving averages of batch normalisation."""
+        return sum(layer.num_statistics() for _, layer in self.rows)
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """The output of the last row, in the policy's output dtype. `[N, *in_shape] -> [N, *out_shape]`."""
         return self.endpoints(x, training=training)[self._row_names[-1]]
 
     def endpoints(self, x: tf.Tensor, *, training: bool = False, until: str | None = None) -> dict[str, tf.Tensor]:
-        """The output of every row by name, in order, as far as row `until`."""
+        """The output of every row by name, in order, as far as row `until`; in training also that of every head."""
         if until is not None and until not in self._row_names:
             raise UsageError(f"There is no row {until!r}: choose one of {', '.join(self._row_names)}.")
         x = tf.convert_to_tensor(x)
@@ -90,6 +120,9 @@ class Chain(tf.Module):
         outputs: dict[str, tf.Tensor] = {}
         for name, layer in self.rows:
             x = outputs[name] = layer(x, training=training)
+            if training and name in self._head_of:
+                head = self._head_of[name]
+                outputs[head] = getattr(self, head)(x, training=True)
             if name == until:
                 break
         outputs[name] = tf.cast(x, self.policy.output)

@@ -16,14 +16,16 @@ import tensorflow as tf  # noqa: E402
 from rawcnn import precision  # noqa: E402
 from rawcnn.data import datasets  # noqa: E402
 from rawcnn.errors import RawcnnError, UsageError  # noqa: E402
+from rawcnn.nets import input_shape  # noqa: E402
 from rawcnn.session import Session  # noqa: E402
 from rawcnn.train import rundir  # noqa: E402
+from rawcnn.train.feed import CROPS  # noqa: E402
 from rawcnn.train.loop import one_thread_per_op, side_by_side  # noqa: E402
 from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
-from rawcnn.train.recipes import RECIPES  # noqa: E402
+from rawcnn.train.recipes import Recipe, recipe_of  # noqa: E402
 
 FLAGS = flags.FLAGS
-SMOKE_IMAGES, SMOKE_EPOCHS, SMOKE_BATCH = 1000, 2, 20
+SMOKE_IMAGES, SMOKE_EPOCHS, SMOKE_BATCH, SMOKE_HELD_OUT = 1000, 2, 20, 0.1
 MAY_CHANGE = ("data_dir", "epochs", "learning_rate", "save_every")  # on --resume; all others decide what is computed
 NOT_SAVED = ("run", "resume", "overwrite")
 
@@ -32,8 +34,12 @@ def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
     """Define the flags of a training example, with its defaults, and return their names."""
     before = set(FLAGS)
     flags.DEFINE_enum("net", net, list(nets), "The net to train.")
+    flags.DEFINE_string("recipe", None, "How to train: paper or lab, where the net has both; by default its first.")
     flags.DEFINE_enum(
-        "dataset", "auto", datasets.NAMES, "What to train on; auto is MNIST and, where it cannot be had, drawn digits."
+        "dataset",
+        "auto",
+        datasets.NAMES,
+        "What to train on; auto is what --data_dir holds, else MNIST or CIFAR-10, else drawn digits.",
     )
     flags.DEFINE_string(
         "data_dir", None, "Directory with the data set's files; without it: the cache, else a download."
@@ -42,11 +48,12 @@ def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
     flags.DEFINE_integer("batch_size", None, "Images per update; each net has its own default.", lower_bound=1)
     flags.DEFINE_enum("optimizer", None, sorted(OPTIMIZERS), "Update rule; each net has its own default.")
     flags.DEFINE_float(
-        "learning_rate",
-        None,
-        "Learning rate at the start, falling to 0 along a cosine; by default the net's own.",
-        lower_bound=0.0,
+        "learning_rate", None, "Learning rate at the start; it falls as the recipe says.", lower_bound=0.0
     )
+    flags.DEFINE_integer("input_size", None, "Pixels a side of the net's input; by default its own.", lower_bound=1)
+    flags.DEFINE_enum("crops", "1", CROPS, "Views of each test image whose answers are averaged.")
+    flags.DEFINE_float("average", None, "Decay of the weights' moving averages, 0 for none.", 0.0, 1.0)
+    flags.DEFINE_integer("patience", 0, "Stop after so many epochs without a better one; 0: never.", lower_bound=0)
     flags.DEFINE_enum("precision", "float32", precision.NAMES, "What to compute in; weights are always float32.")
     flags.DEFINE_integer(
         "seed", 0, "Decides initial weights, order of images and distortions.", lower_bound=0, upper_bound=2**32 - 1
@@ -54,6 +61,9 @@ def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
     flags.DEFINE_float(
         "sample", 1.0, "Share of the training images to use, of each class.", lower_bound=0.0, upper_bound=1.0
     )
+    flags.DEFINE_float("validation", None, "Share (below 1) or count of the images to hold out.", lower_bound=0.0)
+    flags.DEFINE_enum("bad_images", "error", ("error", "skip"), "What to do about image files that cannot be read.")
+    flags.DEFINE_integer("max_pixels", 50_000_000, "Refuse image files that declare more pixels.", lower_bound=1)
     flags.DEFINE_string("run", None, "Directory for all results; by default a new one below runs/.")
     flags.DEFINE_boolean("resume", False, "Go on with the run in --run, with its flags, from its last checkpoint.")
     flags.DEFINE_boolean("overwrite", False, "Delete the run in --run and begin anew.")
@@ -99,8 +109,7 @@ def _fail(message: str, status: int) -> int:
 
 
 def _train(names: Sequence[str], argv: Sequence[str]) -> None:
-    _settle_flags(argv)
-    recipe = RECIPES[FLAGS.net]
+    recipe = _settle_flags(argv)
     parts = side_by_side(FLAGS.batch_size) if recipe.small_ops else 1
     if recipe.small_ops:
         one_thread_per_op()
@@ -108,7 +117,17 @@ def _train(names: Sequence[str], argv: Sequence[str]) -> None:
     if FLAGS.run:  # before the data, so that a mistake in --run shows at once
         directory = rundir.RunDir(FLAGS.run, resume=FLAGS.resume, overwrite=FLAGS.overwrite)
     limit = SMOKE_IMAGES if FLAGS.smoke else None
-    data = datasets.load(FLAGS.dataset, FLAGS.data_dir, seed=FLAGS.seed, sample=FLAGS.sample, limit=limit)
+    data = datasets.load(
+        FLAGS.dataset,
+        FLAGS.data_dir,
+        colour=input_shape(FLAGS.net)[2] == 3,
+        validation=FLAGS.validation,
+        seed=FLAGS.seed,
+        sample=FLAGS.sample,
+        limit=limit,
+        bad_images=FLAGS.bad_images,
+        max_pixels=FLAGS.max_pixels,
+    )
     FLAGS.dataset = data.name
     if directory is None:
         FLAGS.run = str(rundir.unused_name(FLAGS.net, FLAGS.dataset))
@@ -119,8 +138,8 @@ def _train(names: Sequence[str], argv: Sequence[str]) -> None:
         raise KeyboardInterrupt(f": go on with --run={FLAGS.run} --resume") from None
 
 
-def _settle_flags(argv: Sequence[str]) -> None:
-    """Refuse what does not go together, and give every flag that was left out its value."""
+def _settle_flags(argv: Sequence[str]) -> Recipe:
+    """Refuse what does not go together, and give every flag that was left out its value, mostly the recipe's."""
     if len(argv) > 1:
         raise UsageError(f"{argv[1]!r} is no flag: flags begin with two dashes, as in --epochs=10. See --help.")
     if FLAGS.resume and FLAGS.overwrite:
@@ -129,13 +148,17 @@ def _settle_flags(argv: Sequence[str]) -> None:
         raise UsageError("Which run? Name its directory with --run=DIR.")
     if FLAGS.resume:
         _take_over(rundir.read_flags(FLAGS.run))
-    for name in ("batch_size", "optimizer", "learning_rate"):
+    recipe = recipe_of(FLAGS.net, FLAGS.recipe)
+    for name in ("batch_size", "optimizer", "learning_rate", "average", "validation"):
         if FLAGS[name].value is None:
-            FLAGS[name].value = getattr(RECIPES[FLAGS.net], name)
+            FLAGS[name].value = getattr(recipe, name)
     if FLAGS.smoke:
         FLAGS.epochs = min(FLAGS.epochs, SMOKE_EPOCHS)
         FLAGS.batch_size = min(FLAGS.batch_size, SMOKE_BATCH)
-        FLAGS.dataset = "mnist" if FLAGS.data_dir else "drawn"
+        FLAGS.validation = SMOKE_HELD_OUT
+        if not FLAGS.data_dir:
+            FLAGS.dataset = "drawn"
+    return recipe
 
 
 def _take_over(saved: dict[str, str]) -> None:

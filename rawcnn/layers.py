@@ -18,7 +18,15 @@ import tensorflow as tf
 
 from rawcnn import ops
 from rawcnn.errors import UsageError
-from rawcnn.variables import Initializer, bias_variable, fold, weight_variable
+from rawcnn.variables import (
+    Initializer,
+    bias_variable,
+    constant,
+    counter_variable,
+    fold,
+    statistic_variable,
+    weight_variable,
+)
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 Shape = tuple[int, ...]
@@ -38,6 +46,10 @@ class Layer(tf.Module):
         """Trainable parameters."""
         return sum(math.prod(v.shape) for v in self.trainable_variables)
 
+    def num_statistics(self) -> int:
+        """Numbers that the layer follows without a gradient: batch normalisation's moving averages."""
+        return sum(math.prod(v.shape) for v in self.variables if v.dtype.is_floating and not v.trainable)
+
     def multiply_adds(self) -> int:
         """Multiplications by a weight, per image; additions of a bias and activations are not counted."""
         return 0
@@ -50,8 +62,9 @@ def _activate(x: tf.Tensor, activation: Activation | None) -> tf.Tensor:
 class Conv2D(Layer):
     """Convolution with a bias and an optional activation. `[N, H, W, C] -> [N, H', W', filters]`.
 
-    `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME" or "VALID"; `b_init` is a
-    number or an initializer. Raises `UsageError` when the window does not fit.
+    `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME" or "VALID"; `groups` cuts
+    channels and filters into so many parts that do not see each other; `b_init` is a number or an initializer. Raises
+    `UsageError` when the window or the groups do not fit.
     """
 
     def __init__(
@@ -62,20 +75,24 @@ class Conv2D(Layer):
         padding: str = "SAME",
         *,
         in_shape: Sequence[int],
+        groups: int = 1,
         activation: Activation | None = None,
         w_init: Initializer | None = None,
         b_init: float | Initializer = 0.0,
         seed: int = 0,
     ):
         height, width, channels = ops.spatial(in_shape, "Conv2D")
+        if channels % groups or filters % groups:
+            raise UsageError(f"{channels} channels and {filters} filters cannot both be cut into {groups} groups.")
         out = [ops.window_shape(length, size, stride, padding) for length in (height, width)]
         super().__init__(in_shape, (*out, filters))
-        self.stride, self.padding, self.activation, self.window = stride, padding, activation, (size, stride)
-        self.w = weight_variable((size, size, channels, filters), w_init, seed=fold(seed, "w"))
-        self.b = bias_variable((filters,), b_init, fan_in=size * size * channels, seed=fold(seed, "b"))
+        self.stride, self.padding, self.groups, self.activation = stride, padding, groups, activation
+        self.window = (size, stride)
+        self.w = weight_variable((size, size, channels // groups, filters), w_init, seed=fold(seed, "w"))
+        self.b = bias_variable((filters,), b_init, fan_in=size * size * channels // groups, seed=fold(seed, "b"))
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        x = ops.conv2d(x, tf.cast(self.w, x.dtype), self.stride, self.padding)
+        x = ops.conv2d(x, tf.cast(self.w, x.dtype), self.stride, self.padding, self.groups)
         return _activate(ops.add_bias(x, tf.cast(self.b, x.dtype)), self.activation)
 
     def multiply_adds(self) -> int:
@@ -246,6 +263,70 @@ class LRN(Layer):
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         return ops.lrn(x, k=self.k, n=self.n, alpha=self.alpha, beta=self.beta)
+
+
+class BatchNorm(Layer):
+    """Each channel shifted and scaled to mean `beta` and deviation `gamma`. `[N, H, W, C] -> [N, H, W, C]`.
+
+    In training by the batch's own statistics, see `ops.batch_norm`; else by `moving_mean` and `moving_variance`, which
+    every training call moves by a share of 1 - `momentum` towards the batch's. `momentum` 0.99 and `epsilon` 0.001
+    are Keras's defaults, which the labs use; PyTorch's momentum of 0.1 is 0.9 here, its epsilon 1e-5. Statistics are
+    float32 whatever `x` is. `scale=False` leaves `gamma` out (Ioffe & Szegedy 2015, algorithms 1 and 2).
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        *,
+        in_shape: Sequence[int],
+        scale: bool = True,
+        seed: int = 0,
+    ):
+        _, _, channels = ops.spatial(in_shape, "BatchNorm")
+        super().__init__(in_shape, in_shape)
+        self.momentum, self.epsilon = momentum, epsilon
+        self.gamma = weight_variable((channels,), constant(1.0), name="gamma") if scale else None
+        self.beta = bias_variable((channels,), name="beta")
+        self.moving_mean = statistic_variable((channels,), 0.0, name="moving_mean")
+        self.moving_variance = statistic_variable((channels,), 1.0, name="moving_variance")
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+        beta = tf.cast(self.beta, wide)
+        gamma = tf.ones_like(beta) if self.gamma is None else tf.cast(self.gamma, wide)
+        if training:
+            y, mean, variance = ops.batch_norm(x, gamma, beta, self.epsilon)
+            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign_sub((1.0 - self.momentum) * (moving - tf.cast(now, tf.float32)))
+            return y
+        mean, variance = tf.cast(self.moving_mean, wide), tf.cast(self.moving_variance, wide)
+        scale = gamma * tf.math.rsqrt(variance + self.epsilon)
+        return tf.cast(tf.cast(x, wide) * scale + (beta - mean * scale), x.dtype)
+
+
+class Dropout(Layer):
+    """In training, each number is 0 with probability `rate`, and else divided by 1 - `rate`. Any shape.
+
+    The papers multiply by 1 - `rate` outside training instead; the net is the same. Which numbers are dropped is a
+    function of (`seed`, `calls`), and `calls`, which counts the training calls, is a variable that checkpoints keep: a
+    resumed run drops what an uninterrupted one would (Krizhevsky et al. 2012, section 4.2).
+    """
+
+    def __init__(self, rate: float = 0.5, *, in_shape: Sequence[int], seed: int = 0):
+        if not 0 <= rate < 1:
+            raise UsageError(f"Dropout's rate is a share from 0 up to but not 1, not {rate}.")
+        super().__init__(in_shape, in_shape)
+        self.rate, self.seed = rate, seed
+        self.calls = counter_variable()
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        if not training or self.rate == 0:
+            return x
+        key = tf.stack([tf.constant(self.seed, tf.int64), self.calls.read_value()])
+        self.calls.assign_add(1)
+        kept = tf.random.stateless_uniform(tf.shape(x), key) >= self.rate
+        return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
 
 
 class Flatten(Layer):

@@ -81,15 +81,20 @@ def average_pool(x: tf.Tensor, size: int = 2) -> tf.Tensor:
     return pool(x)
 
 
-def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME") -> tf.Tensor:
-    """`tf.nn.conv2d`. `[N, H, W, C] -> [N, H', W', K]`; `w` is `[size, size, C, K]`.
+def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", groups: int = 1) -> tf.Tensor:
+    """`tf.nn.conv2d`. `[N, H, W, C] -> [N, H', W', K]`; `w` is `[size, size, C / groups, K]`.
 
+    With `groups` > 1, the g-th part of the filters sees the g-th part of the channels only (Krizhevsky et al. 2012,
+    section 3.2: two GPUs); in parts because TensorFlow's grouped kernel has no gradients in float64 and is no faster.
     Where a few input channels fill only part of a vector register (LeNet's C3), the gradient of `x` is computed in an
     equal form that takes 0.6 of the time: see `_spread_columns`.
     """
+    if groups > 1:
+        parts = zip(tf.split(x, groups, axis=-1), tf.split(w, groups, axis=-1), strict=True)
+        return tf.concat([conv2d(part, filters, stride, padding) for part, filters in parts], axis=-1)
     size, _, channels, _ = w.shape
-    columns = x.shape[2] - size + 1
-    if padding != "VALID" or stride != 1 or not 1 < channels <= 32 // size or columns % size:
+    columns = (x.shape[2] or 0) - size + 1
+    if padding != "VALID" or stride != 1 or not 1 < channels <= 32 // size or columns < 1 or columns % size:
         return tf.nn.conv2d(x, w, stride, padding)
 
     @tf.custom_gradient
@@ -133,7 +138,7 @@ def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     Equals `tf.nn.bias_add`, whose gradient kernel is slow for a few channels: here it first sums whole rows of pixels.
     """
     _, _, width, channels = x.shape
-    if channels > 32:
+    if channels > 32 or width is None:
         return tf.nn.bias_add(x, b)
 
     @tf.custom_gradient
@@ -145,6 +150,26 @@ def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         return tf.nn.bias_add(x, b), gradient
 
     return add(x, b)
+
+
+def batch_norm(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float = 1e-3
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalise each channel over the batch. `[N, H, W, C] -> [N, H, W, C]`, and the batch's mean and variance `[C]`.
+
+    `y = gamma * (x - mean) / sqrt(variance + epsilon) + beta`, with the batch's biased variance, which is returned
+    unbiased, times m / (m - 1) for m pixels (Ioffe & Szegedy 2015, algorithms 1 and 2). `gamma`, `beta` and the
+    statistics are float32 when `x` is narrower.
+    """
+    if x.dtype == tf.float64:  # the fused kernel has no such form
+        mean, variance = tf.nn.moments(x, (0, 1, 2))
+        y = tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)
+        pixels = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
+        return y, mean, variance * pixels / tf.maximum(pixels - 1, 1)
+    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    return y, mean, variance
 
 
 def connections(drawing: str) -> np.ndarray:

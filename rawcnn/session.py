@@ -1,6 +1,8 @@
 """One run from data to pictures: what a training example does between its flags and its last line."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +12,18 @@ import tensorflow as tf
 from rawcnn import pictures, precision
 from rawcnn.data.augment import distort
 from rawcnn.data.datasets import DataSet
+from rawcnn.data.source import thumbnails
 from rawcnn.errors import RawcnnError, RunError
-from rawcnn.nets import NETS
+from rawcnn.nets import NETS, input_shape
 from rawcnn.progress import Display
 from rawcnn.summary import summary
 from rawcnn.train import checkpoints, schedules
-from rawcnn.train.loop import (
-    Evaluation,
-    Progress,
-    TrainState,
-    evaluate,
-    fit,
-    make_eval_step,
-    make_train_step,
-    steps_per_epoch,
-)
-from rawcnn.train.losses import LOSSES
+from rawcnn.train.feed import Feed
+from rawcnn.train.loop import Evaluation, Progress, TrainState, fit, make_train_step, steps_per_epoch
+from rawcnn.train.losses import LOSSES, softmax_cross_entropy
 from rawcnn.train.metrics import confusion_matrix
 from rawcnn.train.optimizers import OPTIMIZERS
-from rawcnn.train.recipes import RECIPES
+from rawcnn.train.recipes import SCHEDULES, recipe_of
 from rawcnn.train.rundir import WEIGHTS, RunDir
 from rawcnn.weights import named_weights, save_weights
 
@@ -37,17 +32,30 @@ class Session:
     """A net, its data and its run directory, put together from `flags` (see `rawcnn.cli`); `run()` does the rest."""
 
     def __init__(self, directory: RunDir, data: DataSet, flags: Mapping[str, Any], parts: int):
-        recipe = RECIPES[flags["net"]]
         self.directory, self.data, self.flags = directory, data, flags
-        self.net = NETS[flags["net"]](seed=flags["seed"], policy=precision.parse(flags["precision"]))
-        self.preprocess = recipe.preprocess
-        total_steps = flags["epochs"] * steps_per_epoch(data.train, flags["batch_size"])
-        self.schedule = schedules.cosine(flags["learning_rate"], total_steps)
-        optimizer = OPTIMIZERS[flags["optimizer"]](named_weights(self.net), self.schedule)
-        self.state = TrainState(self.net, optimizer)
-        loss = LOSSES[recipe.loss]
-        self.train_step = make_train_step(self.state, loss, recipe.preprocess, parts=parts)
-        self.eval_step = make_eval_step(self.net, loss, recipe.preprocess, parts=parts)
+        self.recipe = recipe_of(flags["net"], flags["recipe"])
+        side = flags["input_size"] or input_shape(flags["net"])[0]
+        self.net = NETS[flags["net"]](
+            (side, side, data.train.shape[2]),
+            len(data.train.class_names),
+            seed=flags["seed"],
+            policy=precision.parse(flags["precision"]),
+        )
+        self.feed = Feed.of(self.recipe, data.train, side)
+        per_epoch = steps_per_epoch(data.train, flags["batch_size"])
+        self.schedule = SCHEDULES[self.recipe.schedule](flags["learning_rate"], flags["epochs"] * per_epoch, per_epoch)
+        optimizer = OPTIMIZERS[flags["optimizer"]](
+            named_weights(self.net), self.schedule, weight_decay=self.recipe.weight_decay
+        )
+        self.state = TrainState(self.net, optimizer, decay=flags["average"])
+        loss = LOSSES[self.recipe.loss]
+        smoothing = self.recipe.label_smoothing
+        smoothed = partial(softmax_cross_entropy, label_smoothing=smoothing) if smoothing else loss
+        self.train_step = make_train_step(
+            self.state, smoothed, self.feed.preprocess, parts=parts, head_weights=self.recipe.head_weights
+        )
+        self.validate = self.feed.evaluator(self.net, loss, parts=parts)
+        self.test = self.feed.evaluator(self.net, loss, flags["crops"], parts=parts)
         self.best: dict[str, Any] | None = None
         self.sums: dict[str, Any] = {"loss_sum": 0.0, "correct": 0}
 
@@ -55,12 +63,14 @@ class Session:
         """Train from wherever the run stands to the end of its last epoch; returns the test accuracy, 0 ... 1."""
         print(f"{self.data.describe()}\n\n{self.flags['net']}\n{summary(self.net)}\n", flush=True)
         self._begin_or_resume()
-        self._train()
-        return self._finish()
+        with self._files_named():
+            self._train()
+            return self._finish()
 
     def _begin_or_resume(self) -> None:
         saved = checkpoints.newest(self.directory.path)
         self.directory.write_flags(self.flags)
+        self.directory.write_bad_images(self.data.bad)
         if saved is None:
             self._save()  # proves before any work that the directory takes checkpoints
             print(f"run directory {self.directory.path}", flush=True)
@@ -78,6 +88,8 @@ class Session:
     def _train(self) -> None:
         display = Display()
         try:
+            if self._stops_early():
+                return
             for now in fit(
                 self.state,
                 self.train_step,
@@ -85,13 +97,17 @@ class Session:
                 batch_size=self.flags["batch_size"],
                 epochs=self.flags["epochs"],
                 seed=self.flags["seed"],
-                augment=distort if self.flags["distort"] else None,
+                crop=self.feed.crop,
+                size=self.feed.size,
+                augment=distort if self.flags["distort"] else self.recipe.augment,
                 pause_every=self.flags["save_every"],
                 **self.sums,
             ):
                 display.update(now)
                 if now.epoch_ended:
                     self._end_epoch(now, display.say)
+                    if self._stops_early():
+                        return
                 elif now.step % self.flags["save_every"] == 0:
                     self.sums = {"loss_sum": now.loss_sum, "correct": now.correct}
                     self._save()
@@ -99,7 +115,8 @@ class Session:
             display.close()
 
     def _end_epoch(self, now: Progress, say: Callable[[str], None]) -> None:
-        validation = evaluate(self.eval_step, self.data.validation)
+        with self.state.averaged():
+            validation = self.validate(self.data.validation)
         if np.isfinite(validation.loss) and (self.best is None or validation.accuracy > self.best["val_accuracy"]):
             self.best = {"epoch": now.epoch, "step": now.step, "val_accuracy": validation.accuracy}
         self.directory.append_history(
@@ -110,10 +127,13 @@ class Session:
                 "train_accuracy": now.accuracy,
                 "val_loss": validation.loss,
                 "val_accuracy": validation.accuracy,
-                "learning_rate": float(self.schedule(tf.constant(now.step - 1))),
+                "learning_rate": float(self.schedule(tf.constant(now.step - 1)) * self.state.optimizer.factor),
             }
         )
         self.sums = {"loss_sum": 0.0, "correct": 0}
+        if self.recipe.schedule == "plateau":
+            accuracies = [row["val_accuracy"] for row in self.directory.history()]
+            self.state.optimizer.factor.assign(schedules.plateau_factor(accuracies))
         self._save()
         best = (
             f"best {self.best['val_accuracy']:.2%} after epoch {self.best['epoch']}" if self.best else "none finite yet"
@@ -123,12 +143,18 @@ class Session:
             f"acc {validation.accuracy:.2%}  ({best})"
         )
 
+    def _stops_early(self) -> bool:
+        epoch = len(self.directory.history())
+        return bool(self.flags["patience"] and self.best and epoch - self.best["epoch"] >= self.flags["patience"])
+
     def _save(self) -> None:
         meta = {
             "flags": dict(self.flags),
             "data": self._data_facts(),
             "class_names": self.data.train.class_names,
-            "preprocess": self.preprocess.as_dict(),
+            "input_shape": self.net.in_shape,
+            "preprocess": self.feed.preprocess.as_dict(),
+            "share": self.feed.share if self.feed.cropped else None,
             "best": self.best,
             "sums": self.sums,
             "history_rows": len(self.directory.history()),
@@ -142,33 +168,55 @@ class Session:
         return {"name": self.data.name, "training images": len(self.data.train), "seed": self.flags["seed"]}
 
     def _finish(self) -> float:
-        save_weights(self.net, self.directory.path / WEIGHTS)
-        test = evaluate(self.eval_step, self.data.test)
+        if self._stops_early() and self.best is not None:
+            print(
+                f"no better validation accuracy in {self.flags['patience']} epochs: testing epoch {self.best['epoch']}"
+            )
+            checkpoints.read(checkpoints.path_of(self.directory.path, self.best["step"])).restore(self.state)
+        with self.state.averaged():
+            save_weights(self.net, self.directory.path / WEIGHTS)
+            test = self.test(self.data.test)
         written = [WEIGHTS, *self._pictures(test)]
         print(f"\n{self.directory.path} holds {', '.join(written)}, history.jsonl, flags.txt and the checkpoints")
         print(f"test accuracy {test.accuracy:.2%}", flush=True)
         return test.accuracy
 
+    @contextmanager
+    def _files_named(self) -> Iterator[None]:
+        """Turn TensorFlow's complaint about an image that it cannot decode into an error that names the file."""
+        try:
+            yield
+        except tf.errors.InvalidArgumentError:
+            for source in (self.data.train, self.data.validation, self.data.test):
+                source.check()
+            raise
+
     def _pictures(self, test: Evaluation) -> list[str]:
-        """Draw the three pictures; without matplotlib, say what is missing and go on."""
+        """Draw the pictures; without matplotlib, say what is missing and go on."""
         source, net, path = self.data.test, self.flags["net"], self.directory.path
         predicted = test.probabilities.argmax(axis=1)
         matrix = confusion_matrix(source.labels, predicted, len(source.class_names))
         wrong = np.flatnonzero(predicted != source.labels)
+        sure = wrong[np.argsort(-test.probabilities[wrong, predicted[wrong]], kind="stable")][: pictures.MOST_IMAGES]
+        train, some = self.data.train, spread(len(self.data.train), pictures.MOST_IMAGES)
+        of_train = f"{self.data.name}: some of the {len(train):,} training images"
         try:
             made: list[Path] = [
+                pictures.save_samples(
+                    thumbnails(train, some), train.labels[some], train.class_names, path / "samples.png", title=of_train
+                ),
                 pictures.save_curves(self.directory.history(), path / "curves.png", title=f"{net} on {self.data.name}"),
                 pictures.save_confusion(
                     matrix, source.class_names, path / "confusion.png", title=f"{net}, test images"
                 ),
                 pictures.save_mistakes(
-                    source.images[wrong],
-                    source.labels[wrong],
-                    predicted[wrong],
-                    test.probabilities[wrong, predicted[wrong]],
+                    thumbnails(source, sure),
+                    source.labels[sure],
+                    predicted[sure],
+                    test.probabilities[sure, predicted[sure]],
                     source.class_names,
                     path / "mistakes.png",
-                    indices=wrong,
+                    indices=sure,
                     title=f"{net}: the test images it got most wrong",
                 ),
             ]
@@ -176,3 +224,8 @@ class Session:
             print(f"no pictures: {error}")
             return []
         return [picture.name for picture in made]
+
+
+def spread(n: int, count: int) -> np.ndarray:
+    """Up to `count` indices, evenly spread over n."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(np.int64))

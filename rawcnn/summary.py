@@ -17,22 +17,33 @@ class SummaryRow(NamedTuple):
 
 
 def summary_rows(net: Chain) -> list[SummaryRow]:
-    """One `SummaryRow` per row of `net`.
+    """One `SummaryRow` per row of `net`, those of heads for training (`aux1/conv`) last.
 
     A window of `size` over units that see `r` pixels and lie `jump` pixels apart sees `r + (size - 1) * jump` pixels;
     near a padded edge some of them lie outside the image.
     """
-    rows, field, jump = [], 1, 1
+    return _rows(net, "", 1, 1)
+
+
+def _rows(net: Chain, prefix: str, field: int, jump: int) -> list[SummaryRow]:
+    rows: list[SummaryRow] = []
+    seen = {}
     for name, layer in net.rows:
         size, stride = layer.window
         field, jump = field + (size - 1) * jump, jump * stride
-        kind = type(layer).__name__
-        rows.append(SummaryRow(name, kind, layer.out_shape, layer.num_params(), layer.multiply_adds(), field))
+        seen[name] = field, jump
+        kind, params = type(layer).__name__, layer.num_params()
+        rows.append(SummaryRow(prefix + name, kind, layer.out_shape, params, layer.multiply_adds(), field))
+    for name, at, head in net.heads:
+        rows += _rows(head, f"{name}/", *seen[at])
     return rows
 
 
 def summary(net: Chain) -> str:
-    """The table that the examples print, with totals; see the docstrings in `rawcnn.nets` for what it looks like."""
+    """The table that the examples print, with totals; see the docstrings in `rawcnn.nets` for what it looks like.
+
+    Parameters are trainable ones; where batch normalisation keeps statistics besides, a last line counts both.
+    """
     rows = summary_rows(net)
     header = ("row", "layer", "output", "parameters", "multiply-adds", "receptive field")
     total = ("total", "", "", f"{sum(r.params for r in rows):,}", f"{sum(r.multiply_adds for r in rows):,}", "")
@@ -53,4 +64,6 @@ def summary(net: Chain) -> str:
         "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, aligned, widths, strict=True)).rstrip()
         for line in (header, *body, total)
     ]
+    if net.num_statistics():
+        lines.append(f"with moving averages: {net.num_params() + net.num_statistics():,}")
     return "\n".join(lines)

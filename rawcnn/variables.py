@@ -54,6 +54,16 @@ def he_normal(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
     return tf.random.stateless_normal(shape, _seed_pair(seed)) * tf.sqrt(2.0 / tf.cast(fan_in, tf.float32))
 
 
+def glorot_uniform(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
+    """Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): what the labs' Keras layers begin with.
+
+    `fan_out` is the outputs that one input feeds: the last axis of `shape` times all axes but the last two.
+    """
+    fan_out = shape[-1] * math.prod(shape[:-2])
+    limit = tf.sqrt(6.0 / (tf.cast(fan_in, tf.float32) + fan_out))
+    return tf.random.stateless_uniform(shape, _seed_pair(seed), -1.0, 1.0) * limit
+
+
 def constant(value: float) -> Initializer:
     """The same value everywhere."""
     return lambda shape, fan_in, seed: tf.fill(tuple(shape), tf.constant(value, tf.float32))
@@ -84,3 +94,13 @@ def bias_variable(
     """
     init = value if callable(value) else constant(value)
     return tf.Variable(init(shape, fan_in, seed), name=name)
+
+
+def statistic_variable(shape: Sequence[int], value: float = 0.0, *, name: str) -> tf.Variable:
+    """A float32 variable that layers update themselves and no gradient changes, such as a moving average."""
+    return tf.Variable(tf.fill(tuple(shape), tf.constant(value, tf.float32)), trainable=False, name=name)
+
+
+def counter_variable(name: str = "calls") -> tf.Variable:
+    """An int64 that counts up from 0: the part of a random key that a checkpoint keeps."""
+    return tf.Variable(0, dtype=tf.int64, trainable=False, name=name)

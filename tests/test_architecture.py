@@ -11,13 +11,14 @@ LIBRARY = sorted((ROOT / "rawcnn").rglob("*.py"))
 # A module imports only from modules on a lower rank, or its own where the rank is a family.
 RANKS = [
     ["errors", "quiet", "files"],
-    ["variables", "precision", "ops", "data.download", "data.strokes", "data.idx"],
-    ["data.drawn", "data.mnist", "data.own_image", "data.source", "data.augment", "pictures", "train.metrics"],
-    ["layers", "data.datasets", "train.losses", "train.schedules"],
-    ["chain", "train.optimizers"],
-    ["nets.lenet", "summary", "weights"],
+    ["variables", "precision", "ops", "figures", "data.download", "data.strokes", "data.idx", "data.cache"],
+    ["data.drawn", "data.mnist", "data.cifar", "data.own_image", "data.image_files", "data.views", "data.colour"],
+    ["data.augment", "data.source", "pictures", "train.metrics", "train.losses", "train.schedules"],
+    ["layers", "data.folder"],
+    ["chain", "blocks", "train.optimizers", "data.datasets"],
+    ["nets.lenet", "nets.alexnet", "nets.vgg", "nets.googlenet", "nets.cifar", "summary", "weights", "dense"],
     ["nets", "train.loop", "train.recipes", "train.rundir"],
-    ["train.checkpoints", "progress"],
+    ["train.checkpoints", "progress", "train.feed"],
     ["session", "classify"],
     ["cli"],
 ]

@@ -163,6 +163,81 @@ def test_drawn_data_are_a_function_of_the_seed_and_can_be_learnt() -> None:
     assert (distance.argmin(1) == labels[200:]).mean() > 0.8
 
 
+@pytest.mark.parametrize(
+    ("steps", "images", "shape", "expected"),
+    [
+        (300, 0, (28, 28, 1), (300 * 128, 1, 300)),  # all fit
+        (300, 0, (227, 227, 3), (768, 50, 300)),  # 868 fit: 6 batches, 50 times
+        (20, 0, (227, 227, 3), (640, 4, 20)),
+        (7, 3 * 128, (8, 8, 1), (384, 3, 9)),  # 7 steps in equal passes of at most 3
+        (2, 5, (8, 8, 1), (128, 2, 2)),  # never less than a batch
+    ],
+)
+def test_large_images_are_few_and_used_again(
+    steps: int, images: int, shape: tuple[int, ...], expected: tuple[int, int, int]
+) -> None:
+    args = harness.contender_parser("").parse_args([f"--steps={steps}", f"--images={images}"])
+    assert harness.plan(args, shape) == harness.Plan(*expected)
+
+
+def test_data_of_many_classes_take_no_more_than_the_images() -> None:
+    images, labels = harness.drawn_data(4, (64, 64, 3), 100_000)
+    assert images.shape == (4, 64, 64, 3) and labels.max() >= 1000
+
+
+def tiny_keras(shape: Any, classes: int) -> Any:
+    """Three outputs named as GoogLeNet's, all near chance."""
+    import keras
+
+    inputs = keras.Input(shape)
+    x = keras.layers.Flatten()(inputs)
+    names = ("logits", "aux1", "aux2")
+    return keras.Model(inputs, {name: keras.layers.Dense(classes, kernel_initializer="zeros")(x) for name in names})
+
+
+def tiny_torch(shape: Any, classes: int) -> Any:
+    import torch
+
+    class Tiny(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleDict(
+                {name: torch.nn.Linear(64, classes) for name in ("logits", "aux1", "aux2")}
+            )
+            for value in self.parameters():
+                torch.nn.init.zeros_(value)
+
+        def forward(self, x: Any) -> Any:
+            return {name: layer(x.flatten(1)) for name, layer in self.layers.items()}
+
+    return Tiny()
+
+
+@pytest.mark.parametrize(("peer", "tiny"), [("keras", tiny_keras), ("torch", tiny_torch)])
+def test_peers_train_heads_at_their_weight_and_in_passes(
+    peer: str, tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first loss is one batch's, when all outputs are 0: ln 100 for the logits, and 0.3 of it for each head."""
+    pytest.importorskip(peer)
+    nets, script = load(f"nets_{peer}"), load(f"peers_{peer}")
+    monkeypatch.setitem(nets.NETS, "tiny", (tiny, (8, 8, 1) if peer == "keras" else (1, 8, 8), 100))
+    flags = ("--net=tiny", "--batch_size=8", "--steps=2", "--images=8", "--blocks=3", "--json")
+    monkeypatch.setattr(sys, "argv", [f"peers_{peer}.py", *flags])
+    script.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found.get("error") is None
+    assert (found["parameters"], found["n"]) == (3 * 65 * 100, 3)
+    assert found["loss"][0] == pytest.approx(1.6 * np.log(100), rel=1e-4) and found["loss"][1] < found["loss"][0]
+
+
+def test_both_peers_build_the_same_nets() -> None:
+    pytest.importorskip("torch")
+    keras_nets, torch_nets = load("nets_keras").NETS, load("nets_torch").NETS
+    assert keras_nets.keys() == torch_nets.keys()
+    for name, (_, (height, width, channels), classes) in keras_nets.items():
+        assert torch_nets[name][1:] == ((channels, height, width), classes)
+
+
 def test_versions_and_machine_are_complete() -> None:
     rounds = [[{**result("a", 1), "versions": {"torch": "2.13"}}, failure("b")]]
     assert harness.versions_line(rounds).endswith("torch 2.13")

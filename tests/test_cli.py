@@ -62,7 +62,15 @@ def call(script, *flags, home, cwd=None, status=0):
 
 
 def flags_for(run, digits, *more):
-    return (f"--run={run}", f"--data_dir={digits}", "--net=lenet5_relu", "--epochs=3", "--batch_size=20", *more)
+    return (
+        f"--run={run}",
+        f"--data_dir={digits}",
+        "--net=lenet5_relu",
+        "--epochs=3",
+        "--batch_size=20",
+        "--validation=0.1",
+        *more,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -243,9 +251,9 @@ def test_a_terminal_gets_a_line_that_lives(home, tmp_path):
 
 
 def test_flags_of_another_example_are_refused(whole, home, tmp_path):
-    (tmp_path / "flags.txt").write_text("--net=lenet5\n--crops=10\n")
+    (tmp_path / "flags.txt").write_text("--net=lenet5\n--colour=blue\n")
     done = call(TRAIN, f"--run={tmp_path}", "--resume", home=home, status=2)
-    assert "--crops=10 in its flags.txt is no flag of this example" in done.stderr
+    assert "--colour=blue in its flags.txt is no flag of this example" in done.stderr
 
 
 def test_classify_reads_ones_own_images(whole, home, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numeric import assert_gradients_match
 
-from rawcnn import layers
+from rawcnn import blocks, layers
 from rawcnn.errors import UsageError
 from rawcnn.ops import scaled_tanh
 from rawcnn.variables import lecun_uniform
@@ -18,6 +18,7 @@ from rawcnn.weights import load_weights, named_weights, save_weights
 CASES = {
     "Conv2D": ({"filters": 4, "size": 3, "activation": tf.tanh}, (6, 5, 2), (6, 5, 4), 76),
     "Conv2D strided": ({"filters": 4, "size": 3, "stride": 2, "padding": "VALID"}, (7, 8, 2), (3, 3, 4), 76),
+    "Conv2D groups": ({"filters": 6, "size": 3, "groups": 2, "activation": tf.tanh}, (4, 5, 4), (4, 5, 6), 114),
     "PartialConv2D": ({"table": "X . X\nX X .", "size": 3, "activation": scaled_tanh}, (5, 6, 2), (3, 4, 3), 39),
     "Subsample": ({"activation": scaled_tanh, "w_init": lecun_uniform()}, (4, 6, 3), (2, 3, 3), 6),
     "Dense": ({"units": 5, "activation": tf.tanh}, (7,), (5,), 40),
@@ -25,6 +26,23 @@ CASES = {
     "AveragePool": ({}, (4, 6, 3), (2, 3, 3), 0),
     "AveragePool same": ({"size": 3, "stride": 2, "padding": "SAME"}, (5, 6, 2), (3, 3, 2), 0),
     "LRN": ({"n": 3, "alpha": 0.1}, (3, 4, 6), (3, 4, 6), 0),
+    "BatchNorm": ({"momentum": 0.9}, (3, 4, 2), (3, 4, 2), 4),
+    "BatchNorm unscaled": ({"scale": False}, (3, 4, 2), (3, 4, 2), 2),
+    "Dropout": ({"rate": 0.4}, (3, 4, 2), (3, 4, 2), 0),
+    "Inception": (
+        {
+            "conv1x1": 2,
+            "conv3x3_reduce": 1,
+            "conv3x3": 2,
+            "conv5x5_reduce": 1,
+            "conv5x5": 2,
+            "pool_proj": 1,
+            "activation": tf.tanh,
+        },
+        (3, 4, 2),
+        (3, 4, 7),
+        87,
+    ),
     "Flatten": ({}, (3, 4, 2), (24,), 0),
     "RBF": ({"centres": np.sign(np.sin(np.arange(1, 31, dtype=np.float32))).reshape(5, 6)}, (6,), (5,), 0),
 }
@@ -33,7 +51,10 @@ every_layer = pytest.mark.parametrize("case", CASES)
 
 def build(case, seed=0):
     kwargs, in_shape, _, _ = CASES[case]
-    return getattr(layers, case.split()[0])(**kwargs, in_shape=in_shape, seed=seed)
+    kind = case.split()[0]
+    return getattr(blocks if hasattr(blocks, kind) and not hasattr(layers, kind) else layers, kind)(
+        **kwargs, in_shape=in_shape, seed=seed
+    )
 
 
 def images(case, rng, dtype=np.float32, count=2):
@@ -43,7 +64,8 @@ def images(case, rng, dtype=np.float32, count=2):
 def test_every_layer_has_a_descriptor():
     public = {
         name
-        for name, member in inspect.getmembers(layers, inspect.isclass)
+        for module in (layers, blocks)
+        for name, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, layers.Layer) and member is not layers.Layer and not name.startswith("_")
     }
     assert public == {case.split()[0] for case in CASES}
@@ -60,7 +82,7 @@ def test_static_shape_is_the_run_shape(case, rng):
 def test_parameters(case):
     layer = build(case)
     assert layer.num_params() == CASES[case][3] == sum(math.prod(v.shape) for v in named_weights(layer).values())
-    assert all(v.dtype == tf.float32 for v in layer.variables)
+    assert all(v.dtype == tf.float32 for v in layer.variables if v.dtype.is_floating)
 
 
 @every_layer
@@ -142,6 +164,7 @@ def test_the_seed_decides_the_weights(case):
         ("AveragePool", lambda: keras.layers.AveragePooling2D(2)),
         ("AveragePool same", lambda: keras.layers.AveragePooling2D(3, 2, padding="same")),
         ("Flatten", keras.layers.Flatten),
+        ("Conv2D groups", lambda: keras.layers.Conv2D(6, 3, padding="same", groups=2, activation="tanh")),
     ],
 )
 def test_equals_keras(case, make, rng):
@@ -149,6 +172,67 @@ def test_equals_keras(case, make, rng):
     theirs.build((None, *CASES[case][1]))
     theirs.set_weights([v.numpy() for v in named_weights(ours).values()])
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_equals_keras_in_training_and_after(rng):
+    ours, theirs = build("BatchNorm"), keras.layers.BatchNormalization(momentum=0.9)
+    theirs.build((None, 3, 4, 2))
+    gamma, beta = rng.normal(size=(2, 2)).astype(np.float32)
+    ours.gamma.assign(gamma)
+    ours.beta.assign(beta)
+    theirs.set_weights([gamma, beta, np.zeros(2), np.ones(2)])
+    x = images("BatchNorm", rng, count=3) * 3 + 1
+    np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-5)
+    pixels = 3 * 3 * 4  # Keras keeps the biased variance, Ioffe & Szegedy the unbiased one
+    biased = (theirs.moving_variance - 0.9) * pixels / (pixels - 1) + 0.9
+    np.testing.assert_allclose(ours.moving_variance, biased, rtol=1e-4)
+    for moving, value in ((theirs.moving_variance, ours.moving_variance), (theirs.moving_mean, ours.moving_mean)):
+        moving.assign(value)
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_has_the_same_gradients_in_float32_and_float64(rng):
+    """The float64 form is written with `tf.nn.moments`, the float32 form is TensorFlow's fused kernel."""
+    x, found = images("BatchNorm", rng, count=3), []
+    for dtype in (tf.float32, tf.float64):
+        layer, wide = build("BatchNorm"), tf.cast(x, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(wide)
+            total = tf.reduce_sum(tf.cast(tf.sin(layer(wide, training=True)), tf.float32))
+        found.append(tape.gradient(total, [wide, layer.gamma, layer.beta]) + [layer.moving_variance])
+    for narrow, wide in zip(*found, strict=True):
+        np.testing.assert_allclose(narrow, wide, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_keeps_its_share_and_the_mean_and_goes_on_from_its_counter():
+    layer, x = layers.Dropout(0.3, in_shape=(1000,), seed=7), tf.ones((100, 1000))
+    first, second = layer(x, training=True).numpy(), layer(x, training=True).numpy()
+    for y in (first, second):
+        assert set(np.unique(y)) == {np.float32(0), np.float32(1) / np.float32(0.7)}
+        assert (y > 0).mean() == pytest.approx(0.7, abs=5 * np.sqrt(0.3 * 0.7 / y.size))
+    assert (first != second).mean() == pytest.approx(2 * 0.3 * 0.7, abs=0.01)
+    resumed = layers.Dropout(0.3, in_shape=(1000,), seed=7)
+    resumed.calls.assign(1)
+    np.testing.assert_array_equal(resumed(x, training=True), second)
+    np.testing.assert_array_equal(layer(x), x)
+
+
+def test_inception_is_its_four_branches_written_out(rng):
+    """Against the raw ops of figure 2b, in the order of table 1."""
+    module, x = build("Inception"), images("Inception", rng)
+    w = {name.removesuffix("/w"): v for name, v in named_weights(module).items() if name.endswith("/w")}
+
+    def conv(x, name):
+        return tf.tanh(tf.nn.conv2d(x, w[name], 1, "SAME"))
+
+    branches = (
+        conv(x, "conv1x1"),
+        conv(conv(x, "conv3x3_reduce"), "conv3x3"),
+        conv(conv(x, "conv5x5_reduce"), "conv5x5"),
+        conv(tf.nn.max_pool2d(x, 3, 1, "SAME"), "pool_proj"),
+    )
+    np.testing.assert_allclose(module(x), tf.concat(branches, -1), rtol=1e-5, atol=1e-6)
 
 
 def test_lecun_uniform_is_bounded_by_each_units_own_fan_in():
@@ -162,6 +246,8 @@ def test_lecun_uniform_is_bounded_by_each_units_own_fan_in():
     ("make", "message"),
     [
         (lambda: layers.Conv2D(4, 3, in_shape=(6,)), r"Conv2D needs \(height, width, channels\), not \(6,\)"),
+        (lambda: layers.Conv2D(4, 3, in_shape=(6, 6, 3), groups=2), "3 channels and 4 filters cannot both be cut"),
+        (lambda: layers.Dropout(1.0, in_shape=(3,)), "from 0 up to but not 1"),
         (lambda: layers.Dense(3, in_shape=(2, 2, 1)), "put a Flatten row before it"),
         (lambda: layers.PartialConv2D("X X", 3, in_shape=(6, 6, 2)), "needs 2 rows"),
         (lambda: layers.RBF(np.zeros((3, 4), np.float32), in_shape=(5,)), "centres of 4 numbers"),

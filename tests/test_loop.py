@@ -7,8 +7,9 @@ import tensorflow as tf
 from rawcnn.chain import Chain, row
 from rawcnn.data.augment import distort
 from rawcnn.data.source import Preprocess, Source
+from rawcnn.data.views import random_crop
 from rawcnn.errors import RunError, UsageError
-from rawcnn.layers import Conv2D, Dense, Flatten
+from rawcnn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten
 from rawcnn.train import checkpoints, losses, schedules
 from rawcnn.train.loop import TrainState, evaluate, fit, make_eval_step, make_train_step
 from rawcnn.train.optimizers import SGD, Adam
@@ -155,3 +156,86 @@ def test_a_loss_that_is_no_number_stops_training(source):
     state.net.logits.b.assign([np.nan, 0, 0, 0])
     with pytest.raises(RunError, match="loss is nan at step 1: try a learning rate"):
         train(state, step, source)
+
+
+def test_heads_count_by_name_with_their_weights(source):
+    """One step of SGD moves every weight by the gradient of loss + 0.3 loss(aux), as a tape by hand gives it."""
+    heads = {"aux": ("conv", (("flat", row(Flatten)()), ("logits", row(Dense)(4))))}
+    net = Chain(TABLE, input_shape=(8, 8, 1), heads=heads)
+    x, y = Preprocess()(source.images[:BATCH]), tf.constant(source.labels[:BATCH])
+    before = {name: tf.identity(v) for name, v in named_weights(net).items()}
+    with tf.GradientTape() as tape:
+        flat = tf.reshape(net.conv(x), (BATCH, -1))
+        main, aux = (
+            tf.nn.sparse_softmax_cross_entropy_with_logits(y, tf.matmul(flat, dense.w) + dense.b)
+            for dense in (net.logits, net.aux.logits)
+        )
+        total = tf.reduce_mean(main) + 0.3 * tf.reduce_mean(aux)
+    gradients = dict(zip(before, tape.gradient(total, list(named_weights(net).values())), strict=True))
+    state = TrainState(net, SGD(named_weights(net), 0.5))
+    step = make_train_step(state, losses.softmax_cross_entropy, Preprocess(), head_weights={"aux": 0.3})
+    batch = tf.data.Dataset.from_tensors((source.images[:BATCH], source.labels[:BATCH]))
+    loss = step(iter(batch), tf.constant(1)).loss[0]
+    np.testing.assert_allclose(loss, tf.reduce_mean(main), rtol=1e-5)  # the head's loss is not reported
+    for name, weight in named_weights(net).items():
+        np.testing.assert_allclose(weight, before[name] - 0.5 * gradients[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_averages_equal_tensorflows(source):
+    net = Chain(TABLE, input_shape=(8, 8, 1))
+    state = TrainState(net, Adam(named_weights(net), 0.05), decay=0.9)
+    step = make_train_step(state, losses.softmax_cross_entropy, Preprocess())
+    peer, copy = tf.train.ExponentialMovingAverage(0.9, num_updates=tf.Variable(0)), tf.Variable(net.conv.w)
+    peer.apply([copy])
+    for now in fit(state, step, source, batch_size=BATCH, epochs=EPOCHS, seed=3, pause_every=1):
+        copy.assign(net.conv.w)
+        peer._num_updates = tf.constant(now.step)
+        peer.apply([copy])
+    np.testing.assert_allclose(state.averages["conv/w"], peer.average(copy), rtol=1e-5, atol=1e-6)
+    own = net.conv.w.numpy()
+    with state.averaged():
+        np.testing.assert_array_equal(net.conv.w, state.averages["conv/w"])
+    np.testing.assert_array_equal(net.conv.w, own)
+    assert not np.array_equal(own, state.averages["conv/w"])
+
+
+def test_several_views_are_averaged(source):
+    net = Chain(TABLE, input_shape=(8, 8, 1), seed=4)
+    step = make_eval_step(net, losses.softmax_cross_entropy, Preprocess())
+    views = np.stack([source.images[:6], source.images[6:12]], axis=1)
+    _, got = step(tf.constant(views), tf.constant(source.labels[:6]))
+    one, other = (tf.nn.softmax(net(Preprocess()(source.images[part]))) for part in (slice(0, 6), slice(6, 12)))
+    np.testing.assert_allclose(got, (one + other) / 2, rtol=1e-5)
+
+
+RANDOM_TABLE = (
+    ("conv", row(Conv2D, activation=tf.nn.relu)(3, 3)),
+    ("bn", row(BatchNorm)(0.9)),
+    ("drop", row(Dropout)(0.3)),
+    ("flat", row(Flatten)()),
+    ("logits", row(Dense)(4)),
+)
+
+
+@pytest.mark.parametrize("cut", [1, 7, PER_EPOCH, PER_EPOCH + 1])
+def test_dropout_batch_norm_averages_and_random_views_resume_exactly(source, tmp_path, cut):
+    def begin():
+        net = Chain(RANDOM_TABLE, input_shape=(6, 6, 1))
+        state = TrainState(net, Adam(named_weights(net), 0.01, weight_decay=1e-3), decay=0.9)
+        return state, make_train_step(state, losses.softmax_cross_entropy, Preprocess())
+
+    def go_on(state, step, **kwargs):
+        views = {"crop": random_crop(0.75), "size": 6}
+        yield from fit(state, step, source, batch_size=BATCH, epochs=EPOCHS, seed=3, **views, **kwargs)
+
+    whole, step = begin()
+    list(go_on(whole, step))
+    first, step = begin()
+    for now in go_on(first, step, pause_every=cut):
+        if now.step == cut:
+            break
+    checkpoints.save(tmp_path, first, {})
+    second, step = begin()
+    checkpoints.newest(tmp_path).restore(second)
+    list(go_on(second, step))
+    assert_same(values(second), values(whole))

@@ -1,5 +1,6 @@
 """Losses against NumPy, term by term as the papers write them."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,6 +21,13 @@ def test_softmax_cross_entropy(rng):
     logits = rng.normal(size=(5, 10)) * 3
     expected = [-np.log(np.exp(row[label]) / np.exp(row).sum()) for row, label in zip(logits, LABELS, strict=True)]
     np.testing.assert_allclose(losses.softmax_cross_entropy(tf.constant(logits), LABELS), expected, rtol=1e-12)
+
+
+def test_label_smoothing_equals_keras(rng):
+    logits = rng.normal(size=(5, 10)).astype(np.float32)
+    ours = losses.softmax_cross_entropy(tf.constant(logits), LABELS, label_smoothing=0.2)
+    peer = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2, reduction=None)
+    np.testing.assert_allclose(ours, peer(np.eye(10, dtype=np.float32)[LABELS], logits), rtol=1e-5)
 
 
 def test_rbf_mse_is_the_distance_of_the_right_class(distances):

@@ -16,9 +16,13 @@ SHAPES = {"w": (3, 4), "b": (4,)}
     [
         (lambda w, lr: SGD(w, lr), lambda lr: keras.optimizers.SGD(lr)),
         (lambda w, lr: Momentum(w, lr, momentum=0.8), lambda lr: keras.optimizers.SGD(lr, momentum=0.8)),
+        (
+            lambda w, lr: Momentum(w, lr, nesterov=True),
+            lambda lr: keras.optimizers.SGD(lr, momentum=0.9, nesterov=True),
+        ),
         (lambda w, lr: Adam(w, lr, beta1=0.8, epsilon=1e-5), lambda lr: keras.optimizers.Adam(lr, 0.8, epsilon=1e-5)),
     ],
-    ids=["sgd", "momentum", "adam"],
+    ids=["sgd", "momentum", "nesterov", "adam"],
 )
 @pytest.mark.parametrize("falling", [False, True])
 def test_updates_equal_keras(make, theirs, falling, rng):
@@ -41,6 +45,62 @@ def test_adams_first_step_is_the_learning_rate_whatever_the_gradient():
     w = {"w": tf.Variable([1.0, 1.0])}
     Adam(w, 0.01).apply([tf.constant([0.1, -50.0])], tf.constant(0))
     np.testing.assert_allclose(w["w"], [0.99, 1.01], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+def test_weight_decay_is_l2_on_weights_alone(kind):
+    """Decaying equals adding `weight_decay * w` to the gradient of `w`, by hand, and leaves all else as it is."""
+    names = ("c1/w", "c1/b", "bn/gamma", "logits/w")
+    ones = [tf.constant([2.0, -1.0])] * 4
+    decayed = {name: tf.Variable([4.0, 8.0]) for name in names}
+    plain = {name: tf.Variable([4.0, 8.0]) for name in names}
+    kind(decayed, 0.1, weight_decay=0.5).apply(ones, tf.constant(0))
+    by_hand = [g + 0.5 * plain[name] if name.endswith("/w") else g for name, g in zip(names, ones, strict=True)]
+    kind(plain, 0.1).apply(by_hand, tf.constant(0))
+    for name in names:
+        np.testing.assert_array_equal(decayed[name], plain[name])
+
+
+def test_alexnets_update_rule():
+    """Krizhevsky et al. 2012, section 5: v = 0.9 v - 0.0005 e w - e g; w += v."""
+    w, v, rate = np.array([1.0, -2.0]), np.zeros(2), 0.01
+    ours = {"w": tf.Variable(w, dtype=tf.float32)}
+    optimizer = Momentum(ours, rate, weight_decay=0.0005)
+    for step, g in enumerate(np.array([[0.3, 0.1], [-0.2, 0.4], [0.1, 0.0]])):
+        optimizer.apply([tf.constant(g, tf.float32)], tf.constant(step))
+        v = 0.9 * v - 0.0005 * rate * w - rate * g
+        w = w + v
+    np.testing.assert_allclose(ours["w"], w, rtol=1e-6)
+
+
+def test_the_factor_scales_the_learning_rate():
+    w = {"w": tf.Variable([1.0])}
+    optimizer = SGD(w, 0.1)
+    optimizer.factor.assign(0.1)
+    optimizer.apply([tf.constant([1.0])], tf.constant(0))
+    np.testing.assert_allclose(w["w"], [0.99])
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "factor"),
+    [
+        ([], 1.0),
+        ([0.1, 0.2, 0.3, 0.3, 0.3], 1.0),
+        ([0.1, 0.2, 0.3, 0.3, 0.3, 0.3], 0.1),
+        ([0.3, 0.1, 0.1, 0.1, 0.4, 0.2, 0.2], 0.1),
+        ([0.3] + [0.1] * 30, 0.001),
+        ([0.3, 0.3, 0.3, 0.31, 0.3, 0.3], 1.0),
+    ],
+)
+def test_plateau(accuracies, factor):
+    assert schedules.plateau_factor(accuracies) == pytest.approx(factor)
+
+
+def test_staircase_equals_keras():
+    schedule = schedules.staircase(0.01, 0.96, every_steps=8)
+    peer = keras.optimizers.schedules.ExponentialDecay(0.01, 8, 0.96, staircase=True)
+    for step in range(0, 50, 3):
+        assert float(schedule(tf.constant(step, tf.int64))) == pytest.approx(float(peer(step)), rel=1e-5)
 
 
 def test_all_are_listed():

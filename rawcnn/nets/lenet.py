@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from rawcnn.chain import Chain, row
+from rawcnn.errors import UsageError
 from rawcnn.layers import RBF, AveragePool, Conv2D, Dense, Flatten, PartialConv2D, Subsample
 from rawcnn.ops import bitmaps, scaled_tanh
 from rawcnn.precision import FLOAT32, Policy
@@ -67,7 +68,6 @@ LENET5_TANH = (
     ("flat", _flatten()),
     ("c5", _tanh_dense(120)),
     ("f6", _tanh_dense(84)),
-    ("logits", _linear(10)),
 )
 
 LENET5_RELU = (
@@ -78,15 +78,17 @@ LENET5_RELU = (
     ("flat", _flatten()),
     ("c5", _relu_dense(120)),
     ("f6", _relu_dense(84)),
-    ("logits", _linear(10)),
 )
 
 
-def lenet5(input_shape: Sequence[int] = (32, 32, 1), *, seed: int = 0, policy: Policy = FLOAT32) -> Chain:
+def lenet5(
+    input_shape: Sequence[int] = (32, 32, 1), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
+) -> Chain:
     """LeNet-5 of 1998, exactly: C3's connection table, trainable subsampling, scaled tanh, RBF output.
 
     Takes digits of 28x28 with 2 pixels of background around them, background -0.1 and ink 1.175 (section III.A). The
-    logits are minus the squared distance of F6 to each digit's bitmap.
+    logits are minus the squared distance of F6 to each digit's bitmap; raises `UsageError` for more classes than there
+    are bitmaps, ten.
 
     >>> from rawcnn.summary import summary
     >>> print(summary(lenet5()))
@@ -101,10 +103,14 @@ def lenet5(input_shape: Sequence[int] = (32, 32, 1), *, seed: int = 0, policy: P
     logits  RBF            10                 0            840               32
     total                                60,000        328,096
     """
+    if num_classes != len(DIGIT_BITMAPS):
+        raise UsageError(f"lenet5 has a bitmap for each of 10 digits, not {num_classes} classes: use lenet5_relu.")
     return Chain(LENET5, input_shape=input_shape, seed=seed, policy=policy)
 
 
-def lenet5_tanh(input_shape: Sequence[int] = (28, 28, 1), *, seed: int = 0, policy: Policy = FLOAT32) -> Chain:
+def lenet5_tanh(
+    input_shape: Sequence[int] = (28, 28, 1), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
+) -> Chain:
     """The labs' LeNet-5: 28x28 input padded inside C1, plain average pooling, full C3, tanh, linear output.
 
     >>> from rawcnn.summary import summary
@@ -120,10 +126,13 @@ def lenet5_tanh(input_shape: Sequence[int] = (28, 28, 1), *, seed: int = 0, poli
     logits  Dense        10               850            840               32
     total                              61,706        416,520
     """
-    return Chain(LENET5_TANH, input_shape=input_shape, seed=seed, policy=policy)
+    table = (*LENET5_TANH, ("logits", _linear(num_classes)))
+    return Chain(table, input_shape=input_shape, seed=seed, policy=policy)
 
 
-def lenet5_relu(input_shape: Sequence[int] = (32, 32, 1), *, seed: int = 0, policy: Policy = FLOAT32) -> Chain:
+def lenet5_relu(
+    input_shape: Sequence[int] = (32, 32, 1), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
+) -> Chain:
     """The labs' LeNet-5 with ReLU: digits padded to 32x32, plain average pooling, full C3, linear output.
 
     >>> from rawcnn.summary import summary
@@ -139,4 +148,5 @@ def lenet5_relu(input_shape: Sequence[int] = (32, 32, 1), *, seed: int = 0, poli
     logits  Dense        10               850            840               32
     total                              61,706        416,520
     """
-    return Chain(LENET5_RELU, input_shape=input_shape, seed=seed, policy=policy)
+    table = (*LENET5_RELU, ("logits", _linear(num_classes)))
+    return Chain(table, input_shape=input_shape, seed=seed, policy=policy)

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,20 +11,48 @@ import numpy as np
 import tensorflow as tf
 
 from rawcnn.chain import Chain
-from rawcnn.data.source import Augment, Preprocess, Source, batches
+from rawcnn.data.source import Augment, Crop, Labelled, Preprocess, batches, in_order
 from rawcnn.errors import RunError, UsageError
 from rawcnn.train.losses import Loss
 from rawcnn.train.optimizers import Optimizer
-from rawcnn.weights import named_weights
+from rawcnn.weights import named_variables, named_weights
 
 
 class TrainState(tf.Module):
-    """All that training changes: the net's variables, the optimizer's slots and the number of updates made."""
+    """All that training changes: the net's variables, the optimizer's slots and the number of updates made.
 
-    def __init__(self, net: Chain, optimizer: Optimizer):
+    With `decay` > 0 also `averages`, moving averages of all of the net's numbers: after update t each moves by a share
+    of 1 - min(decay, (1 + t) / (10 + t)) towards its variable (Polyak & Juditsky 1992; Szegedy et al. 2014, section 6).
+    """
+
+    def __init__(self, net: Chain, optimizer: Optimizer, *, decay: float = 0.0):
         super().__init__(name="train_state")
-        self.net, self.optimizer = net, optimizer
+        self.net, self.optimizer, self.decay = net, optimizer, decay
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        followed = {name: v for name, v in named_variables(net).items() if v.dtype.is_floating and decay}
+        self.averages = {name: tf.Variable(v, trainable=False, name="average") for name, v in followed.items()}
+
+    def update_averages(self) -> None:
+        """Move the averages towards the variables; `step` counts the updates made."""
+        t = tf.cast(self.step, tf.float32)
+        share = 1.0 - tf.minimum(self.decay, (1.0 + t) / (10.0 + t))
+        for name, variable in named_variables(self.net).items():
+            if name in self.averages:
+                average = self.averages[name]
+                average.assign_sub(share * (average - variable))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the net has the averages for its numbers, if any are kept."""
+        variables = {name: v for name, v in named_variables(self.net).items() if name in self.averages}
+        own = {name: v.numpy() for name, v in variables.items()}
+        try:
+            for name, variable in variables.items():
+                variable.assign(self.averages[name])
+            yield
+        finally:
+            for name, variable in variables.items():
+                variable.assign(own[name])
 
 
 class StepResults(NamedTuple):
@@ -56,11 +85,20 @@ def one_thread_per_op() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(cores())
 
 
-def make_train_step(state: TrainState, loss: Loss, preprocess: Preprocess, *, parts: int = 1) -> TrainStep:
+def make_train_step(
+    state: TrainState,
+    loss: Loss,
+    preprocess: Preprocess,
+    *,
+    parts: int = 1,
+    head_weights: Mapping[str, float] | None = None,
+) -> TrainStep:
     """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
 
     The iterator gives (images `[N, H, W, C]`, labels `[N]`) as `rawcnn.data.source.batches` does. With `parts` > 1
-    the batch is cut into that many equal parts whose gradients are computed side by side and added: the same update.
+    the batch is cut into that many equal parts whose gradients are computed side by side and added: the same update
+    (but for what a net does to a whole batch, such as batch normalisation). `head_weights` says by name how much the
+    loss of each further head counts, as in `{"aux1": 0.3}`; the loss that is reported is that of the last row alone.
     """
     weights = list(named_weights(state.net).values())
 
@@ -69,9 +107,13 @@ def make_train_step(state: TrainState, loss: Loss, preprocess: Preprocess, *, pa
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            logits = state.net(preprocess(images), training=True)
+            ends = state.net.endpoints(preprocess(images), training=True)
+            *_, logits = ends.values()
             share = tf.reduce_sum(loss(logits, labels)) / batch_size
-        return share, count_correct(logits, labels), tape.gradient(share, weights)
+            total = share
+            for head, weight in (head_weights or {}).items():
+                total += weight * tf.reduce_sum(loss(ends[head], labels)) / batch_size
+        return share, count_correct(logits, labels), tape.gradient(total, weights)
 
     def update(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         shares = zip(tf.split(images, parts), tf.split(labels, parts), strict=True)
@@ -79,6 +121,7 @@ def make_train_step(state: TrainState, loss: Loss, preprocess: Preprocess, *, pa
         sums = [tf.add_n(parts_of_one) for parts_of_one in zip(*grads, strict=True)]
         state.optimizer.apply(sums, state.step)
         state.step.assign_add(1)
+        state.update_averages()
         with tf.control_dependencies(sums):
             return tf.add_n(losses), tf.add_n(correct), tf.timestamp()
 
@@ -108,12 +151,22 @@ def count_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 EvalStep = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def make_eval_step(net: Chain, loss: Loss, preprocess: Preprocess, *, parts: int = 1) -> EvalStep:
-    """`eval_step(images, labels)` -> (losses `[N]`, probabilities `[N, K]`), for a batch that `parts` divides."""
+def make_eval_step(
+    net: Callable[[tf.Tensor], tf.Tensor], loss: Loss, preprocess: Preprocess, *, parts: int = 1
+) -> EvalStep:
+    """`eval_step(images, labels)` -> (losses `[N]`, probabilities `[N, K]`), for a batch that `parts` divides.
+
+    `images` is `[N, H, W, C]`, or `[N, views, H, W, C]`: losses and probabilities are then means over the views.
+    """
 
     def evaluate_part(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = net(preprocess(images))
-        return loss(logits, labels), tf.nn.softmax(logits)
+        views = images.shape[1] if images.shape.rank == 5 else 1
+        logits = net(preprocess(tf.reshape(images, (-1, *images.shape[-3:]))))
+        losses, probabilities = loss(logits, tf.repeat(labels, views)), tf.nn.softmax(logits)
+        return (
+            tf.reduce_mean(tf.reshape(losses, (-1, views)), axis=1),
+            tf.reduce_mean(tf.reshape(probabilities, (-1, views, probabilities.shape[-1])), axis=1),
+        )
 
     @tf.function
     def eval_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -132,17 +185,22 @@ class Evaluation(NamedTuple):
     probabilities: np.ndarray
 
 
-def evaluate(eval_step: EvalStep, source: Source, batch_size: int = 1000) -> Evaluation:
-    """Evaluate every image of `source` once, in order; the last batch is filled up so that all have one shape."""
-    losses, probabilities = [], []
-    for start in range(0, len(source), batch_size):
-        chosen = np.arange(start, start + batch_size).clip(max=len(source) - 1)
-        results = eval_step(tf.constant(source.images[chosen]), tf.constant(source.labels[chosen]))
-        losses.append(results[0].numpy())
-        probabilities.append(results[1].numpy())
-    joined = np.concatenate(probabilities)[: len(source)]
-    accuracy = float(np.mean(joined.argmax(axis=1) == source.labels))
-    return Evaluation(float(np.mean(np.concatenate(losses)[: len(source)], dtype=np.float64)), accuracy, joined)
+def evaluate(
+    eval_step: EvalStep,
+    source: Labelled,
+    batch_size: int = 1000,
+    *,
+    crop: Crop | None = None,
+    size: int | None = None,
+) -> Evaluation:
+    """Evaluate every image of `source` once, in order; the last batch is filled up so that all have one shape.
+
+    With `crop`, its views of each image, `size` pixels a side, are evaluated, and their probabilities averaged.
+    """
+    results = [eval_step(images, labels) for images, labels in in_order(source, batch_size, crop, size)]
+    losses, probabilities = (np.concatenate([r[i].numpy() for r in results])[: len(source)] for i in (0, 1))
+    accuracy = float(np.mean(probabilities.argmax(axis=1) == source.labels))
+    return Evaluation(float(np.mean(losses, dtype=np.float64)), accuracy, probabilities)
 
 
 @dataclass(frozen=True)
@@ -180,7 +238,7 @@ class Progress:
         return self.correct / max(self.steps_done * self.batch_size, 1)
 
 
-def steps_per_epoch(source: Source, batch_size: int) -> int:
+def steps_per_epoch(source: Labelled, batch_size: int) -> int:
     """Whole batches in `source`; raises `UsageError` if there is not one."""
     if len(source) < batch_size:
         raise UsageError(
@@ -192,11 +250,13 @@ def steps_per_epoch(source: Source, batch_size: int) -> int:
 def fit(
     state: TrainState,
     train_step: TrainStep,
-    source: Source,
+    source: Labelled,
     *,
     batch_size: int,
     epochs: int,
     seed: int,
+    crop: Crop | None = None,
+    size: int | None = None,
     augment: Augment | None = None,
     loss_sum: float = 0.0,
     correct: int = 0,
@@ -214,7 +274,7 @@ def fit(
     per_epoch = steps_per_epoch(source, batch_size)
     step, n = int(state.step), 1
     now = Progress(0, epochs, step, per_epoch, batch_size, loss_sum, correct)
-    data = iter(batches(source, batch_size, seed=seed, start=step, augment=augment))
+    data = iter(batches(source, batch_size, seed=seed, start=step, crop=crop, size=size, augment=augment))
     for epoch in range(step // per_epoch + 1, epochs + 1):
         now = replace(now, epoch=epoch)
         while not now.epoch_ended:

@@ -10,13 +10,20 @@ import tensorflow as tf
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """`-log softmax(logits)[label]`.
+
+    With `label_smoothing` s, the wanted distribution is 1 - s at the label and s / K everywhere besides, so that the
+    net need not be certain (Szegedy et al. 2016, section 7).
 
     >>> softmax_cross_entropy(tf.constant([[0.0, 0.0]]), tf.constant([1])).numpy()  # log 2
     array([0.6931472], dtype=float32)
     """
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if not label_smoothing:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    classes = logits.shape[-1]
+    wanted = tf.one_hot(labels, classes, dtype=logits.dtype) * (1.0 - label_smoothing) + label_smoothing / classes
+    return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
 
 
 def rbf_mse(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -10,8 +10,9 @@ from rawcnn.errors import RunError
 from rawcnn.files import whole_file
 
 HISTORY, FLAGS, WEIGHTS, LOCK = "history.jsonl", "flags.txt", "weights.npz", "run.lock"
-PICTURES = ("curves.png", "confusion.png", "mistakes.png")
-_FINAL = (HISTORY, FLAGS, WEIGHTS, *PICTURES, "ckpt-*.npz")
+BAD_IMAGES = "bad_images.txt"
+PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png")
+_FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, *PICTURES, "ckpt-*.npz")
 _OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL))
 
 
@@ -81,6 +82,12 @@ class RunDir:
         lines = [f"--{name}={value}" for name, value in flags.items() if value is not None]
         with whole_file(self.path / FLAGS) as file:
             file.write(("\n".join(lines) + "\n").encode())
+
+    def write_bad_images(self, bad: Mapping[str, str]) -> None:
+        """List the images that were skipped, each with what is wrong with it; no file where there are none."""
+        if bad:
+            with whole_file(self.path / BAD_IMAGES) as file:
+                file.write("".join(f"{path}: {reason}\n" for path, reason in bad.items()).encode())
 
     def append_history(self, row: Mapping[str, Any]) -> None:
         """Add one line to the history and have it on the disk before returning."""

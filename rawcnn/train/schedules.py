@@ -45,3 +45,30 @@ def steps(learning_rates: Sequence[float], boundaries: Sequence[int]) -> Schedul
         tf.constant(learning_rates, tf.float32),
         tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(boundaries, tf.int64), tf.int32)),
     )
+
+
+def staircase(learning_rate: float, factor: float, every_steps: int) -> Schedule:
+    """`learning_rate * factor ** (step // every_steps)`: GoogLeNet's fall by 4 % every 8 epochs (section 6).
+
+    >>> round(float(staircase(1.0, 0.5, every_steps=10)(tf.constant(25))), 3)
+    0.25
+    """
+    return lambda step: learning_rate * tf.pow(factor, tf.cast(step // every_steps, tf.float32))
+
+
+def plateau_factor(accuracies: Sequence[float], patience: int = 3, factor: float = 0.1, most: int = 3) -> float:
+    """What multiplies the learning rate after epochs with these validation accuracies.
+
+    Each time the best has not been beaten for `patience` epochs the rate is multiplied by `factor`, `most` times at
+    most (Krizhevsky et al. 2012, section 5: divided by 10 when the validation error stopped improving, three times). A
+    function of the history alone, so that a resumed run falls in the same epochs.
+
+    >>> plateau_factor([0.5, 0.6, 0.6, 0.6, 0.6])
+    0.1
+    """
+    best, waited, falls = -math.inf, 0, 0
+    for accuracy in accuracies:
+        best, waited = (accuracy, 0) if accuracy > best else (best, waited + 1)
+        if waited == patience:
+            falls, waited = falls + 1, 0
+    return float(factor ** min(falls, most))

@@ -1,0 +1,33 @@
+"""A net applied densely: its fully connected layers read as convolutions, so that it takes images of any size."""
+
+import tensorflow as tf
+
+from rawcnn.chain import Chain
+from rawcnn.errors import UsageError
+from rawcnn.layers import AveragePool, Dense, Flatten
+
+
+def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
+    """The mean of the logits over all positions of `net` on a larger image. `[N, H, W, C] -> [N, K]`.
+
+    The first layer after Flatten becomes a convolution as large as what it flattens, those after it 1x1 convolutions,
+    and a pooling that covers all of the net's own input moves pixel by pixel. On images of the net's own size this is
+    `net(x)` (Simonyan & Zisserman 2014, section 3.2; Sermanet et al. 2014). Raises `UsageError` for smaller images.
+    """
+    if x.shape[1] < net.in_shape[0] or x.shape[2] < net.in_shape[1]:
+        raise UsageError(f"Dense evaluation of {net.in_shape} needs images at least as large, not {x.shape[1:]}.")
+    x = tf.cast(x, net.policy.compute)
+    window: tuple[int, ...] = (1, 1)  # what the next Dense sees of x
+    for _, layer in net.rows:
+        if isinstance(layer, Flatten):
+            window = layer.in_shape[:2]
+        elif isinstance(layer, Dense):
+            kernel = tf.reshape(tf.cast(layer.w, x.dtype), (*window, x.shape[-1], layer.out_shape[0]))
+            x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), tf.cast(layer.b, x.dtype))
+            x = x if layer.activation is None else layer.activation(x)
+            window = (1, 1)
+        elif isinstance(layer, AveragePool) and layer.out_shape[:2] == (1, 1):
+            x = tf.nn.avg_pool2d(x, layer.size, 1, "VALID")
+        else:
+            x = layer(x)
+    return tf.reduce_mean(tf.cast(x, net.policy.output), axis=(1, 2))

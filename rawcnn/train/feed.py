@@ -1,0 +1,80 @@
+"""How the images of a data set reach a net: which views of them, of what size, and their preprocessing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import tensorflow as tf
+
+from rawcnn.chain import Chain
+from rawcnn.data.source import Labelled, Preprocess
+from rawcnn.data.views import STANDARD, Crop, centre, protocol, whole
+from rawcnn.dense import dense_logits
+from rawcnn.errors import UsageError
+from rawcnn.train.loop import Evaluation, evaluate, make_eval_step
+from rawcnn.train.losses import Loss
+from rawcnn.train.recipes import Recipe
+
+CROPS = ("1", "10", "144", "dense")
+EVALUATED_AT_ONCE = 1000 * 32 * 32  # pixels: 1,000 small images or some 20 large ones
+
+
+@dataclass(frozen=True)
+class Feed:
+    """`size`: pixels a side of what goes into `preprocess`; `crop`: the training views; `share`: see `Recipe`.
+
+    Images in memory of which whole views are taken (`crop` None) stay as they are, and `preprocess` scales them.
+    """
+
+    size: int
+    preprocess: Preprocess
+    crop: Crop | None
+    share: float
+
+    @property
+    def cropped(self) -> bool:
+        """Whether nets are shown parts of images, at the centre where nothing else is said."""
+        return self.share < 1
+
+    @staticmethod
+    def of(recipe: Recipe, source: Labelled, side: int) -> "Feed":
+        """For a net whose input is `side` pixels a side."""
+        size = side - 2 * recipe.preprocess.pad
+        if size < 1:
+            raise UsageError(
+                f"An input of {side} pixels a side has no room within its {recipe.preprocess.pad} of padding."
+            )
+        in_memory = source.shape[0] is not None
+        scaled = in_memory and recipe.crop is None and source.shape[:2] != (size, size)
+        preprocess = replace(recipe.preprocess, resize=size) if scaled else recipe.preprocess
+        crop = recipe.crop if recipe.crop is not None or in_memory else whole()
+        return Feed(size, preprocess, crop, recipe.share)
+
+    def evaluator(
+        self, net: Chain, loss: Loss, crops: str = "1", *, parts: int = 1
+    ) -> Callable[[Labelled], Evaluation]:
+        """`evaluate(source)` by the test protocol `crops`, one of `CROPS`.
+
+        "1": the central view (whole images where training takes whole ones); "10" and "144": see
+        `rawcnn.data.views`; "dense": the net on the larger central square and its mirror image, see `rawcnn.dense`.
+        """
+        apply: Callable[[tf.Tensor], tf.Tensor] = net
+        crop, size, views, preprocess = self.crop, self.size, 1, replace(self.preprocess, resize=0)
+        share = self.share if self.cropped else STANDARD
+        if crops == "1":
+            preprocess = self.preprocess
+            if self.cropped:
+                crop = centre(self.share)
+        elif crops == "dense":
+            apply, crop, size, views = partial(dense_logits, net), _central_square, round(self.size / share), 2
+        else:
+            crop, views = protocol(crops, share), int(crops)
+        batch_size = max(parts, EVALUATED_AT_ONCE // (size * size * views) // parts * parts)
+        step = make_eval_step(apply, loss, preprocess, parts=parts)
+        return partial(evaluate, step, batch_size=min(batch_size, 1000 * parts), crop=crop, size=size)
+
+
+def _central_square(heights: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Both ways round."""
+    boxes, straight = centre(1.0)(heights, widths, seed)
+    return tf.concat([boxes, boxes], axis=1), tf.concat([straight, ~straight], axis=1)
