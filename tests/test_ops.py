@@ -81,6 +81,8 @@ def both(ours, plain, x, *weights, dy):
         ((2, 8, 8, 4), 3, 5, "SAME"),
         ((2, 7, 7, 4), 3, 5, "VALID"),  # 5 columns are no multiple of 3
         ((2, 7, 8, 16), 3, 5, "VALID"),
+        ((2, 6, 7, 256), 5, 3, "VALID"),  # cifar_wide's conv4: the filter's gradient takes another form
+        ((2, 6, 5, 256), 4, 3, "SAME"),  # and its conv3: of 3 rows of padding, 1 is above
     ],
 )
 def test_conv2d_equals_the_plain_form_and_scipy(rng, shape, size, filters, padding):
@@ -89,7 +91,11 @@ def test_conv2d_equals_the_plain_form_and_scipy(rng, shape, size, filters, paddi
     dy = rng.normal(size=plain(x, w).shape)
     for ours, theirs in both(lambda x, w: ops.conv2d(x, w, 1, padding), plain, tf.constant(x), tf.constant(w), dy=dy):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
-    expected = sum(correlate(x[0, :, :, i], w[:, :, i, 0], mode=padding.lower()) for i in range(shape[3]))
+    if padding == "SAME":
+        before = (size - 1) // 2
+        x = np.pad(x, [(0, 0), (before, size - 1 - before), (before, size - 1 - before), (0, 0)])
+    expected = sum(correlate(x[0, :, :, i], w[:, :, i, 0], mode="valid") for i in range(shape[3]))
+    x = x[:, before : before + shape[1], before : before + shape[2]] if padding == "SAME" else x
     np.testing.assert_allclose(ops.conv2d(tf.constant(x), tf.constant(w), 1, padding)[0, :, :, 0], expected, rtol=1e-9)
 
 
