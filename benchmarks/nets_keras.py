@@ -41,8 +41,16 @@ class LRN(layers.Layer):
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
-def conv(name: str, filters: int, size: int, stride: int = 1, padding: str = "same", groups: int = 1) -> Step:
-    return layers.Conv2D(filters, size, stride, padding, groups=groups, activation="relu", name=name)
+def conv(
+    name: str,
+    filters: int,
+    size: int,
+    stride: int = 1,
+    padding: str = "same",
+    groups: int = 1,
+    activation: str | None = "relu",
+) -> Step:
+    return layers.Conv2D(filters, size, stride, padding, groups=groups, activation=activation, name=name)
 
 
 def max_pool(name: str, size: int, stride: int | None = None, padding: str = "valid") -> Step:
@@ -51,6 +59,12 @@ def max_pool(name: str, size: int, stride: int | None = None, padding: str = "va
 
 def batch_norm(name: str) -> Step:
     return layers.BatchNormalization(name=name)
+
+
+def unscaled_norm(name: str) -> Step:
+    """Without gamma, and with a ReLU."""
+    norm, relu = layers.BatchNormalization(momentum=0.8, scale=False, name=name), layers.ReLU()
+    return lambda x: relu(norm(x))
 
 
 def flat() -> Step:
@@ -320,6 +334,34 @@ def cifar_basic(shape: Shape, classes: int) -> Any:
     )
 
 
+def cifar_fast(shape: Shape, classes: int) -> Any:
+    """Convolution, pool, normalisation, ReLU; logits are an eighth."""
+    return model(
+        shape,
+        conv("conv1", 24, 2, padding="valid", activation=None),
+        unscaled_norm("bn1"),
+        conv("conv2", 64, 3, activation=None),
+        max_pool("pool2", 2),
+        unscaled_norm("bn2"),
+        conv("conv3", 64, 3, activation=None),
+        unscaled_norm("bn3"),
+        conv("conv4", 256, 3, activation=None),
+        max_pool("pool4", 2),
+        unscaled_norm("bn4"),
+        conv("conv5", 256, 3, activation=None),
+        unscaled_norm("bn5"),
+        conv("conv6", 256, 3, activation=None),
+        max_pool("pool6", 2),
+        unscaled_norm("bn6"),
+        conv("conv7", 256, 3, activation=None),
+        unscaled_norm("bn7"),
+        max_pool("pool7", 3),
+        flat(),
+        logits(classes),
+        layers.Rescaling(0.125, dtype=keras.config.floatx()),
+    )
+
+
 def cifar_wide(shape: Shape, classes: int) -> Any:
     """Few layers of many filters; batch normalisation before and after each pool."""
     return model(
@@ -357,6 +399,7 @@ NETS: dict[str, tuple[Callable[[Shape, int], Any], Shape, int]] = {
     "googlenet_dogs": (googlenet_dogs, (214, 214, 3), 2),
     "cifar_basic": (cifar_basic, (32, 32, 3), 10),
     "cifar_wide": (cifar_wide, (32, 32, 3), 10),
+    "cifar_fast": (cifar_fast, (32, 32, 3), 10),
 }
 
 

@@ -75,6 +75,13 @@ class Table:
         self.rows[name] = nn.BatchNorm2d(self.channels, eps=1e-3, momentum=0.01)
         return self
 
+    def unscaled_norm(self, name: str) -> Table:
+        """Without gamma, and with a ReLU."""
+        norm = nn.BatchNorm2d(self.channels, eps=1e-3, momentum=0.2)
+        norm.weight = None  # type: ignore[assignment]
+        self.rows[name], self.rows[f"{name}_activation"] = norm, relu()
+        return self
+
     def inception(self, which: str) -> Table:
         module = Inception(self.channels, *INCEPTIONS[which])
         self.rows[f"inception_{which}"] = module
@@ -285,6 +292,23 @@ def cifar_basic(shape: Shape, classes: int) -> nn.Module:
     return rows.conv("conv5", 128, 3).flat().dense("fc6", 128).dense("logits", classes, None).net()
 
 
+class Eighth(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 0.125
+
+
+def cifar_fast(shape: Shape, classes: int) -> nn.Module:
+    """Convolution, pool, normalisation, ReLU; logits are an eighth."""
+    rows = table(shape).conv("conv1", 24, 2, padding="valid", activation=nn.Identity).unscaled_norm("bn1")
+    for number, filters, pooled in ((2, 64, True), (3, 64, False), (4, 256, True), (5, 256, False), (6, 256, True)):
+        rows.conv(f"conv{number}", filters, 3, activation=nn.Identity)
+        if pooled:
+            rows.max_pool(f"pool{number}", 2)
+        rows.unscaled_norm(f"bn{number}")
+    rows.conv("conv7", 256, 3, activation=nn.Identity).unscaled_norm("bn7").max_pool("pool7", 3)
+    return rows.flat().dense("logits", classes, Eighth).net()
+
+
 def cifar_wide(shape: Shape, classes: int) -> nn.Module:
     """Few layers of many filters; batch normalisation before and after each pool."""
     rows = table(shape).conv("conv1", 128, 3).batch_norm("bn1").conv("conv2", 256, 3).batch_norm("bn2")
@@ -308,6 +332,7 @@ NETS: dict[str, tuple[Callable[[Shape, int], nn.Module], Shape, int]] = {
     "googlenet_dogs": (googlenet_dogs, (3, 214, 214), 2),
     "cifar_basic": (cifar_basic, (3, 32, 32), 10),
     "cifar_wide": (cifar_wide, (3, 32, 32), 10),
+    "cifar_fast": (cifar_fast, (3, 32, 32), 10),
 }
 
 

@@ -6,4 +6,4 @@ python examples/train_cifar.py --net=cifar_wide --epochs=5
 from rawcnn import cli
 
 if __name__ == "__main__":
-    cli.train(nets=("cifar_basic", "cifar_wide"), net="cifar_basic", epochs=5)
+    cli.train(nets=("cifar_basic", "cifar_wide", "cifar_fast"), net="cifar_basic", epochs=5)

@@ -25,8 +25,10 @@ from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
 from rawcnn.train.recipes import Recipe, recipe_of  # noqa: E402
 
 FLAGS = flags.FLAGS
-SMOKE_IMAGES, SMOKE_EPOCHS, SMOKE_BATCH, SMOKE_HELD_OUT = 1000, 2, 20, 0.1
-MAY_CHANGE = ("data_dir", "epochs", "learning_rate", "save_every")  # on --resume; all others decide what is computed
+SMOKE_EPOCHS, SMOKE_BATCH, SMOKE_HELD_OUT = 2, 20, 0.1
+SMOKE_IMAGES, SMOKE_LARGE_IMAGES, LARGE = 1000, 100, 64  # the second where the net's own input has more pixels a side
+# On --resume; all others decide what is computed.
+MAY_CHANGE = ("data_dir", "epochs", "learning_rate", "save_every", "patience", "crops")
 NOT_SAVED = ("run", "resume", "overwrite")
 
 
@@ -71,7 +73,9 @@ def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
         "save_every", 500, "Steps between checkpoints; there is one after each epoch too.", lower_bound=1
     )
     flags.DEFINE_boolean("distort", False, "Train on randomly turned, sheared and elastically distorted images.")
-    flags.DEFINE_boolean("smoke", False, f"Try everything in seconds: {SMOKE_IMAGES} images, {SMOKE_EPOCHS} epochs.")
+    flags.DEFINE_boolean(
+        "smoke", False, f"Try it out: {SMOKE_IMAGES} images ({SMOKE_LARGE_IMAGES} large ones), {SMOKE_EPOCHS} epochs."
+    )
     names = [name for name in FLAGS if name not in before]
     for name in names:
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])  # so that --help shows them
@@ -116,11 +120,12 @@ def _train(names: Sequence[str], argv: Sequence[str]) -> None:
     directory = None
     if FLAGS.run:  # before the data, so that a mistake in --run shows at once
         directory = rundir.RunDir(FLAGS.run, resume=FLAGS.resume, overwrite=FLAGS.overwrite)
-    limit = SMOKE_IMAGES if FLAGS.smoke else None
+    height, _, channels = input_shape(FLAGS.net)
+    limit = (SMOKE_IMAGES if height <= LARGE else SMOKE_LARGE_IMAGES) if FLAGS.smoke else None
     data = datasets.load(
         FLAGS.dataset,
         FLAGS.data_dir,
-        colour=input_shape(FLAGS.net)[2] == 3,
+        colour=channels == 3,
         validation=FLAGS.validation,
         seed=FLAGS.seed,
         sample=FLAGS.sample,

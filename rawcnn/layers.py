@@ -271,7 +271,8 @@ class BatchNorm(Layer):
     In training by the batch's own statistics, see `ops.batch_norm`; else by `moving_mean` and `moving_variance`, which
     every training call moves by a share of 1 - `momentum` towards the batch's. `momentum` 0.99 and `epsilon` 0.001
     are Keras's defaults, which the labs use; PyTorch's momentum of 0.1 is 0.9 here, its epsilon 1e-5. Statistics are
-    float32 whatever `x` is. `scale=False` leaves `gamma` out (Ioffe & Szegedy 2015, algorithms 1 and 2).
+    float32 whatever `x` is. `scale=False` leaves `gamma` out (Ioffe & Szegedy 2015, algorithms 1 and 2); an
+    `activation` comes last.
     """
 
     def __init__(
@@ -281,11 +282,12 @@ class BatchNorm(Layer):
         *,
         in_shape: Sequence[int],
         scale: bool = True,
+        activation: Activation | None = None,
         seed: int = 0,
     ):
         _, _, channels = ops.spatial(in_shape, "BatchNorm")
         super().__init__(in_shape, in_shape)
-        self.momentum, self.epsilon = momentum, epsilon
+        self.momentum, self.epsilon, self.activation = momentum, epsilon, activation
         self.gamma = weight_variable((channels,), constant(1.0), name="gamma") if scale else None
         self.beta = bias_variable((channels,), name="beta")
         self.moving_mean = statistic_variable((channels,), 0.0, name="moving_mean")
@@ -299,10 +301,10 @@ class BatchNorm(Layer):
             y, mean, variance = ops.batch_norm(x, gamma, beta, self.epsilon)
             for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign_sub((1.0 - self.momentum) * (moving - tf.cast(now, tf.float32)))
-            return y
+            return _activate(y, self.activation)
         mean, variance = tf.cast(self.moving_mean, wide), tf.cast(self.moving_variance, wide)
         scale = gamma * tf.math.rsqrt(variance + self.epsilon)
-        return tf.cast(tf.cast(x, wide) * scale + (beta - mean * scale), x.dtype)
+        return _activate(tf.cast(tf.cast(x, wide) * scale + (beta - mean * scale), x.dtype), self.activation)
 
 
 class Dropout(Layer):

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rawcnn.data import datasets
+from rawcnn.data.cifar import CLASS_NAMES
 from rawcnn.data.mnist import MnistArrays
 from rawcnn.errors import DataError, DownloadError, UsageError
 
@@ -69,3 +71,70 @@ def test_drawn_test_digits_are_the_same_for_every_seed():
 def test_mistakes_are_named(name, sample, message):
     with pytest.raises(UsageError, match=message):
         datasets.load(name, sample=sample)
+
+
+@pytest.fixture
+def cifar_dir(tmp_path, rng):
+    """CIFAR-10 in miniature: 40 records a batch, in the binary version's files."""
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        records = rng.integers(0, 256, size=(40, 3073), dtype=np.uint8)
+        records[:, 0] = np.arange(40) % 10
+        records.tofile(folder / name)
+    return folder
+
+
+def make_images(folder, rng, count):
+    folder.mkdir(parents=True)
+    for k in range(count):
+        Image.fromarray(rng.integers(0, 256, size=(12, 9, 3), dtype=np.uint8)).save(folder / f"{k}.png")
+
+
+def test_auto_takes_the_cifar_10_that_is_there(cifar_dir):
+    data = datasets.load("auto", cifar_dir, colour=True, validation=0.2)
+    assert (data.name, len(data.train), len(data.validation), len(data.test)) == ("cifar10", 160, 40, 40)
+    assert data.train.class_names == CLASS_NAMES and data.train.shape == (32, 32, 3)
+    assert np.bincount(data.validation.labels).tolist() == [4] * 10
+
+
+def test_a_count_is_held_out_exactly(cifar_dir):
+    assert len(datasets.load("cifar10", cifar_dir, validation=50).validation) == 50
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.001, 200])
+def test_nothing_and_everything_cannot_be_held_out(cifar_dir, validation):
+    with pytest.raises(DataError, match=r"of 200 images cannot be held out for validation"):
+        datasets.load("cifar10", cifar_dir, validation=validation)
+
+
+def test_without_cifar_10_a_colour_net_gets_digits_in_colour(monkeypatch):
+    monkeypatch.setattr(datasets, "load_cifar10", no_network)
+    said = []
+    data = datasets.load("auto", colour=True, limit=100, log=said.append)
+    assert (data.name, data.train.shape, len(data.train)) == ("drawn", (32, 32, 3), 90)
+    assert "CIFAR-10 is not in" in said[0]
+
+
+def test_a_folder_is_cut_into_three_and_is_the_same_every_time(tmp_path, rng):
+    for name in ("ant", "bee"):
+        make_images(tmp_path / "pictures" / name, rng, 20)
+    once, again = (datasets.load("auto", tmp_path / "pictures", colour=True, seed=3) for _ in range(2))
+    assert (once.name, len(once.train), len(once.validation), len(once.test)) == ("folder", 32, 4, 4)
+    parts = [set(part.paths) for part in (once.train, once.validation, once.test)]
+    assert len(set.union(*parts)) == 40
+    assert once.test.paths == again.test.paths and once.train.paths == again.train.paths
+    assert "in files, each of its own size" in once.describe() and "2 classes: ant bee" in once.describe()
+
+
+def test_a_folders_own_validation_images_are_kept(tmp_path, rng):
+    for part, count in (("train", 10), ("val", 3)):
+        for name in ("ant", "bee"):
+            make_images(tmp_path / "pictures" / part / name, rng, count)
+    data = datasets.load("folder", tmp_path / "pictures", validation=0.2)
+    assert (len(data.train), len(data.validation), len(data.test)) == (16, 6, 4)
+
+
+def test_a_folder_needs_a_name():
+    with pytest.raises(UsageError, match="Name it with --data_dir"):
+        datasets.load("folder")

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from rawcnn.chain import Chain, row
 from rawcnn.data.source import Preprocess, Source
-from rawcnn.data.views import random_crop
+from rawcnn.data.views import padded_crop, random_crop
 from rawcnn.dense import dense_logits
 from rawcnn.errors import UsageError
 from rawcnn.layers import AveragePool, Conv2D, Dense, Flatten, MaxPool
@@ -54,6 +54,14 @@ def test_evaluators_average_the_views_of_their_protocol(source):
     one = feed.evaluator(net, softmax_cross_entropy, "1")(source).probabilities
     view = tf.image.resize(source.images[:, 5:35, 5:35], (32, 32)) / 255.0
     np.testing.assert_allclose(one, tf.nn.softmax(net(view)), atol=2e-3)
+
+
+def test_padded_crops_are_for_training_alone(source):
+    recipe = Recipe(Preprocess(), "adam", 0.001, 8, crop=padded_crop(4))
+    net, feed = cifar_basic((40, 40, 3), seed=1), Feed.of(recipe, source, 40)
+    assert feed.crop is recipe.crop and feed.test_crop is None
+    got = feed.evaluator(net, softmax_cross_entropy)(source).probabilities
+    np.testing.assert_allclose(got, tf.nn.softmax(net(source.images / np.float32(255))), rtol=1e-4, atol=1e-6)
 
 
 def test_all_protocols_run_where_no_crops_are_trained_on(source):

@@ -27,7 +27,7 @@ CASES = {
     "AveragePool same": ({"size": 3, "stride": 2, "padding": "SAME"}, (5, 6, 2), (3, 3, 2), 0),
     "LRN": ({"n": 3, "alpha": 0.1}, (3, 4, 6), (3, 4, 6), 0),
     "BatchNorm": ({"momentum": 0.9}, (3, 4, 2), (3, 4, 2), 4),
-    "BatchNorm unscaled": ({"scale": False}, (3, 4, 2), (3, 4, 2), 2),
+    "BatchNorm unscaled": ({"scale": False, "activation": tf.tanh}, (3, 4, 2), (3, 4, 2), 2),
     "Dropout": ({"rate": 0.4}, (3, 4, 2), (3, 4, 2), 0),
     "Inception": (
         {

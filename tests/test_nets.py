@@ -65,6 +65,10 @@ SIZES = {  # rows that have parameters
         "conv1": 896, "conv2": 9_248, "conv3": 18_496, "conv4": 36_928, "conv5": 73_856, "fc6": 1_048_704,
         "logits": 1_290,
     },
+    "cifar_fast": {
+        "conv1": 312, "bn1": 24, "conv2": 13_888, "bn2": 64, "conv3": 36_928, "bn3": 64, "conv4": 147_712, "bn4": 256,
+        "conv5": 590_080, "bn5": 256, "conv6": 590_080, "bn6": 256, "conv7": 590_080, "bn7": 256, "logits": 2_570,
+    },
     "cifar_wide": {
         "conv1": 3_584, "bn1": 256, "conv2": 295_168, "bn2": 512, "bn2b": 512, "conv3": 2_097_664, "bn3": 1_024,
         "conv4": 13_108_224, "bn4": 2_048, "bn4b": 2_048, "fc5": 61_500, "logits": 610,
@@ -76,9 +80,9 @@ TOTALS = {
     "alexnet_dogs_small": 14_867_302,
     "vgg11": 132_863_336, "vgg13": 133_047_848, "vgg16c": 133_638_952, "vgg16": 138_357_544, "vgg19": 143_667_240,
     "googlenet": 13_378_280, "googlenet_dogs": 7_000_554,
-    "cifar_basic": 1_189_418, "cifar_wide": 15_573_150,
+    "cifar_basic": 1_189_418, "cifar_wide": 15_573_150, "cifar_fast": 1_972_826,
 }  # fmt: skip
-WITH_STATISTICS = {"alexnet_bn": 58_324_746, "cifar_wide": 15_579_550}
+WITH_STATISTICS = {"alexnet_bn": 58_324_746, "cifar_wide": 15_579_550, "cifar_fast": 1_975_178}
 LENET_SHAPES = "c1 28x28x6, s2 14x14x6, c3 10x10x16, s4 5x5x16, flat 400, c5 120, f6 84, logits 10"
 VGG_HIDDEN = "flat 25088, fc6 4096, drop6 4096, fc7 4096, drop7 4096, logits 1000"
 GOOGLENET_SHAPES = (
@@ -126,6 +130,9 @@ SHAPES = {
     .replace("28x28", "27x27").replace("logits 1000", "fc 1000, logits 2"),
     "cifar_basic": "conv1 32x32x32, conv2 32x32x32, pool2 16x16x32, conv3 16x16x64, conv4 16x16x64, pool4 8x8x64, "
     "conv5 8x8x128, flat 8192, fc6 128, logits 10",
+    "cifar_fast": "conv1 31x31x24, bn1 31x31x24, conv2 31x31x64, pool2 15x15x64, bn2 15x15x64, conv3 15x15x64, "
+    "bn3 15x15x64, conv4 15x15x256, pool4 7x7x256, bn4 7x7x256, conv5 7x7x256, bn5 7x7x256, conv6 7x7x256, "
+    "pool6 3x3x256, bn6 3x3x256, conv7 3x3x256, bn7 3x3x256, pool7 1x1x256, flat 256, logits 10",
     "cifar_wide": "conv1 32x32x128, bn1 32x32x128, conv2 32x32x256, bn2 32x32x256, pool2 11x11x256, bn2b 11x11x256, "
     "conv3 11x11x512, bn3 11x11x512, conv4 7x7x1024, bn4 7x7x1024, pool4 1x1x1024, bn4b 1x1x1024, flat 1024, fc5 60, "
     "drop5 60, logits 10",

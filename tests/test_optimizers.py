@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from rawcnn.train import schedules
-from rawcnn.train.optimizers import OPTIMIZERS, SGD, Adam, Momentum
+from rawcnn.train.optimizers import OPTIMIZERS, SGD, Adam, Momentum, Nesterov
 
 SHAPES = {"w": (3, 4), "b": (4,)}
 
@@ -17,7 +17,7 @@ SHAPES = {"w": (3, 4), "b": (4,)}
         (lambda w, lr: SGD(w, lr), lambda lr: keras.optimizers.SGD(lr)),
         (lambda w, lr: Momentum(w, lr, momentum=0.8), lambda lr: keras.optimizers.SGD(lr, momentum=0.8)),
         (
-            lambda w, lr: Momentum(w, lr, nesterov=True),
+            lambda w, lr: Nesterov(w, lr),
             lambda lr: keras.optimizers.SGD(lr, momentum=0.9, nesterov=True),
         ),
         (lambda w, lr: Adam(w, lr, beta1=0.8, epsilon=1e-5), lambda lr: keras.optimizers.Adam(lr, 0.8, epsilon=1e-5)),
@@ -104,7 +104,7 @@ def test_staircase_equals_keras():
 
 
 def test_all_are_listed():
-    assert set(OPTIMIZERS.values()) == {SGD, Momentum, Adam}
+    assert set(OPTIMIZERS.values()) == {SGD, Momentum, Nesterov, Adam}
 
 
 @pytest.mark.parametrize("warmup", [0, 5])

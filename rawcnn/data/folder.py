@@ -208,7 +208,7 @@ def _read(
         box, mirrored = of
         scaled = scale(cut(image, box), size)
         # The small result is turned upright, not the large image: the box was turned the other way round.
-        return turn(tf.cast(scaled + 0.5, tf.uint8), swapped, upside_down, mirrored)
+        return tf.cast(turn(scaled, swapped, upside_down, mirrored) + 0.5, tf.uint8)
 
     if boxes.shape[0] == 1:
         views = view((boxes[0], mirrored[0]))[None]
@@ -264,7 +264,7 @@ def open_folder(
         sources[part] = _examined(classes, names, max_pixels, bad_images == "skip", bad)
     if bad and bad_images == "error":
         count = len(bad) + sum(map(len, sources.values()))
-        raise DataError(_bad_files(list(bad.items()), count) + " Or leave bad files out with bad_images=skip.")
+        raise DataError(_bad_files(list(bad.items()), count) + " Or leave bad files out: --bad_images=skip.")
     if bad:
         log(f"{len(bad):,} bad image files are left out")
     for part, source in sources.items():

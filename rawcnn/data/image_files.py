@@ -122,7 +122,7 @@ def decode(contents: tf.Tensor, kind: int | tf.Tensor, orientation: int | tf.Ten
             lambda: _on_white(contents),
         ],
     )
-    return turn(image, *turns(tf.convert_to_tensor(orientation)))
+    return tf.cast(turn(tf.cast(image, tf.float32), *turns(tf.convert_to_tensor(orientation))), tf.uint8)
 
 
 def decode_part(contents: tf.Tensor, kind: tf.Tensor, ratio: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
@@ -166,7 +166,7 @@ def turns(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 
 def turn(image: tf.Tensor, swapped: tf.Tensor, upside_down: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
-    """Apply `turns` to one image `[H, W, C]`; costs nothing where all are False."""
+    """Apply `turns` to one image `[H, W, C]`; costs nothing where all are False. Floats: oneDNN complains of uint8."""
     image = tf.transpose(image, tf.where(swapped, [1, 0, 2], [0, 1, 2]))
     dims = tf.stack([upside_down, mirrored, False])
     return tf.cond(tf.reduce_any(dims), lambda: tf.raw_ops.Reverse(tensor=image, dims=dims), lambda: image)

@@ -49,7 +49,7 @@ def take_boxes(images: tf.Tensor, boxes: tf.Tensor, mirrored: tf.Tensor, size: i
     columns = _interpolation(left, right, from_left, width, size)
     # Two small products of matrices. Columns go first: then what must be transposed is the input and the half-scaled
     # image, and the last product leaves the result, often the largest of the three, as it should lie.
-    x = tf.cast(tf.transpose(images, (0, 2, 1, 3)), tf.float32)
+    x = tf.transpose(tf.cast(images, tf.float32), (0, 2, 1, 3))
     x = columns @ tf.reshape(x, (-1, 1, width, height * channels))
     x = tf.transpose(tf.reshape(x, (-1, views, size, height, channels)), (0, 1, 3, 2, 4))
     x = rows @ tf.reshape(x, (-1, views, height, size * channels))

@@ -46,6 +46,33 @@ CIFAR_WIDE = (  #                                                 output      pa
     ("drop5", row(Dropout)(0.001)),
 )
 
+# After davidcpage's cifar10-fast and Keller Jordan's airbench94, without branches: convolution, pool, normalisation,
+# ReLU; gamma left out and logits an eighth, so that one large learning rate suits all rows.
+_fast = row(Conv2D, size=3, w_init=he_normal)
+_norm = row(BatchNorm, momentum=0.8, scale=False, activation=tf.nn.relu)
+
+CIFAR_FAST = (  #                                                                 output    parameters
+    ("conv1", row(Conv2D, w_init=he_normal, padding="VALID")(24, 2)),  #          31x31x24         312
+    ("bn1", _norm()),  #                                                                            24
+    ("conv2", _fast(64)),  #                                                      31x31x64      13,888
+    ("pool2", _pool()),  #                                                        15x15x64
+    ("bn2", _norm()),  #                                                                            64
+    ("conv3", _fast(64)),  #                                                      15x15x64      36,928
+    ("bn3", _norm()),  #                                                                            64
+    ("conv4", _fast(256)),  #                                                     15x15x256    147,712
+    ("pool4", _pool()),  #                                                        7x7x256
+    ("bn4", _norm()),  #                                                                           256
+    ("conv5", _fast(256)),  #                                                     7x7x256      590,080
+    ("bn5", _norm()),  #                                                                           256
+    ("conv6", _fast(256)),  #                                                     7x7x256      590,080
+    ("pool6", _pool()),  #                                                        3x3x256
+    ("bn6", _norm()),  #                                                                           256
+    ("conv7", _fast(256)),  #                                                     3x3x256      590,080
+    ("bn7", _norm()),  #                                                                           256
+    ("pool7", row(MaxPool)(3)),  #                                                1x1x256
+    ("flat", _flatten()),
+)
+
 
 def cifar_basic(
     input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
@@ -100,3 +127,38 @@ def cifar_wide(
     """
     table = (*CIFAR_WIDE, ("logits", row(Dense, **_lab)(num_classes)))
     return Chain(table, input_shape=input_shape, seed=seed, policy=policy)
+
+
+def cifar_fast(
+    input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
+) -> Chain:
+    """Our net for CIFAR-10 in few minutes: seven convolutions, the pools early, so that little is computed.
+
+    >>> from rawcnn.summary import summary
+    >>> print(summary(cifar_fast()))
+    row     layer      output     parameters  multiply-adds  receptive field
+    conv1   Conv2D     31x31x24          312        276,768                2
+    bn1     BatchNorm  31x31x24           24              0                2
+    conv2   Conv2D     31x31x64       13,888     13,284,864                4
+    pool2   MaxPool    15x15x64            0              0                5
+    bn2     BatchNorm  15x15x64           64              0                5
+    conv3   Conv2D     15x15x64       36,928      8,294,400                9
+    bn3     BatchNorm  15x15x64           64              0                9
+    conv4   Conv2D     15x15x256     147,712     33,177,600               13
+    pool4   MaxPool    7x7x256             0              0               15
+    bn4     BatchNorm  7x7x256           256              0               15
+    conv5   Conv2D     7x7x256       590,080     28,901,376               23
+    bn5     BatchNorm  7x7x256           256              0               23
+    conv6   Conv2D     7x7x256       590,080     28,901,376               31
+    pool6   MaxPool    3x3x256             0              0               35
+    bn6     BatchNorm  3x3x256           256              0               35
+    conv7   Conv2D     3x3x256       590,080      5,308,416               51
+    bn7     BatchNorm  3x3x256           256              0               51
+    pool7   MaxPool    1x1x256             0              0               67
+    flat    Flatten    256                 0              0               67
+    logits  Dense      10              2,570          2,560               67
+    total                          1,972,826    118,147,360
+    with moving averages: 1,975,178
+    """
+    logits = row(Dense, w_init=he_normal, activation=lambda x: x * 0.125)(num_classes)
+    return Chain((*CIFAR_FAST, ("logits", logits)), input_shape=input_shape, seed=seed, policy=policy)

@@ -21,14 +21,15 @@ EVALUATED_AT_ONCE = 1000 * 32 * 32  # pixels: 1,000 small images or some 20 larg
 
 @dataclass(frozen=True)
 class Feed:
-    """`size`: pixels a side of what goes into `preprocess`; `crop`: the training views; `share`: see `Recipe`.
+    """`size`: pixels a side of what goes into `preprocess`; `crop` and `test_crop`: the views; `share`: see `Recipe`.
 
-    Images in memory of which whole views are taken (`crop` None) stay as they are, and `preprocess` scales them.
+    Images in memory of which whole views are taken (a crop of None) stay as they are, and `preprocess` scales them.
     """
 
     size: int
     preprocess: Preprocess
     crop: Crop | None
+    test_crop: Crop | None
     share: float
 
     @property
@@ -44,11 +45,11 @@ class Feed:
             raise UsageError(
                 f"An input of {side} pixels a side has no room within its {recipe.preprocess.pad} of padding."
             )
-        in_memory = source.shape[0] is not None
-        scaled = in_memory and recipe.crop is None and source.shape[:2] != (size, size)
+        all_of_it = whole() if source.shape[0] is None else None
+        test_crop = centre(recipe.share) if recipe.share < 1 else all_of_it
+        scaled = source.shape[0] is not None and source.shape[:2] != (size, size)
         preprocess = replace(recipe.preprocess, resize=size) if scaled else recipe.preprocess
-        crop = recipe.crop if recipe.crop is not None or in_memory else whole()
-        return Feed(size, preprocess, crop, recipe.share)
+        return Feed(size, preprocess, recipe.crop or all_of_it, test_crop, recipe.share)
 
     def evaluator(
         self, net: Chain, loss: Loss, crops: str = "1", *, parts: int = 1
@@ -59,15 +60,12 @@ class Feed:
         `rawcnn.data.views`; "dense": the net on the larger central square and its mirror image, see `rawcnn.dense`.
         """
         apply: Callable[[tf.Tensor], tf.Tensor] = net
-        crop, size, views, preprocess = self.crop, self.size, 1, replace(self.preprocess, resize=0)
+        crop, size, views, preprocess = self.test_crop, self.size, 1, self.preprocess
         share = self.share if self.cropped else STANDARD
-        if crops == "1":
-            preprocess = self.preprocess
-            if self.cropped:
-                crop = centre(self.share)
-        elif crops == "dense":
+        if crops == "dense":
             apply, crop, size, views = partial(dense_logits, net), _central_square, round(self.size / share), 2
-        else:
+            preprocess = replace(preprocess, resize=0)
+        elif crops != "1":
             crop, views = protocol(crops, share), int(crops)
         batch_size = max(parts, EVALUATED_AT_ONCE // (size * size * views) // parts * parts)
         step = make_eval_step(apply, loss, preprocess, parts=parts)

@@ -89,6 +89,20 @@ class Momentum(Optimizer):
         )
 
 
+class Nesterov(Momentum):
+    """`Momentum` with `nesterov`."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, tf.Variable],
+        learning_rate: float | Schedule,
+        momentum: float = 0.9,
+        *,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__(weights, learning_rate, momentum, nesterov=True, weight_decay=weight_decay)
+
+
 class Adam(Optimizer):
     """Kingma & Ba 2015, algorithm 1, in the form of its section 2 (the bias corrections folded into the step size)."""
 
@@ -123,4 +137,4 @@ class Adam(Optimizer):
         )
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "momentum": Momentum, "adam": Adam}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "momentum": Momentum, "nesterov": Nesterov, "adam": Adam}
