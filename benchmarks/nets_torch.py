@@ -78,7 +78,7 @@ class Table:
     def unscaled_norm(self, name: str) -> Table:
         """Without gamma, and with a ReLU."""
         norm = nn.BatchNorm2d(self.channels, eps=1e-3, momentum=0.2)
-        norm.weight = None  # type: ignore[assignment]
+        norm.weight = None
         self.rows[name], self.rows[f"{name}_activation"] = norm, relu()
         return self
 

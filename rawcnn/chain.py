@@ -76,6 +76,8 @@ class Chain(tf.Module):
         self.out_shape = shape
         for name, (at, rows) in (heads or {}).items():
             self._check_name(name)
+            if at in self._head_of:
+                raise UsageError(f"Heads {self._head_of[at]!r} and {name!r} both hang on row {at!r}: one must move.")
             try:
                 head = Chain(rows, input_shape=getattr(self, at).out_shape, seed=fold(seed, name), policy=policy)
             except UsageError as error:

@@ -15,6 +15,7 @@ import tensorflow as tf  # noqa: E402
 
 from rawcnn import precision  # noqa: E402
 from rawcnn.data import datasets  # noqa: E402
+from rawcnn.data.image_files import MAX_PIXELS  # noqa: E402
 from rawcnn.errors import RawcnnError, UsageError  # noqa: E402
 from rawcnn.nets import input_shape  # noqa: E402
 from rawcnn.session import Session  # noqa: E402
@@ -22,7 +23,7 @@ from rawcnn.train import rundir  # noqa: E402
 from rawcnn.train.feed import CROPS  # noqa: E402
 from rawcnn.train.loop import one_thread_per_op, side_by_side  # noqa: E402
 from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
-from rawcnn.train.recipes import Recipe, recipe_of  # noqa: E402
+from rawcnn.train.recipes import RECIPES, Recipe, recipe_of  # noqa: E402
 
 FLAGS = flags.FLAGS
 SMOKE_EPOCHS, SMOKE_BATCH, SMOKE_HELD_OUT = 2, 20, 0.1
@@ -36,7 +37,9 @@ def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
     """Define the flags of a training example, with its defaults, and return their names."""
     before = set(FLAGS)
     flags.DEFINE_enum("net", net, list(nets), "The net to train.")
-    flags.DEFINE_string("recipe", None, "How to train: paper or lab, where the net has both; by default its first.")
+    flags.DEFINE_string(
+        "recipe", None, "How to train: paper, lab or ours, as far as the net has them; by default its first."
+    )
     flags.DEFINE_enum(
         "dataset",
         "auto",
@@ -65,14 +68,16 @@ def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
     )
     flags.DEFINE_float("validation", None, "Share (below 1) or count of the images to hold out.", lower_bound=0.0)
     flags.DEFINE_enum("bad_images", "error", ("error", "skip"), "What to do about image files that cannot be read.")
-    flags.DEFINE_integer("max_pixels", 50_000_000, "Refuse image files that declare more pixels.", lower_bound=1)
+    flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Refuse image files that declare more pixels.", lower_bound=1)
     flags.DEFINE_string("run", None, "Directory for all results; by default a new one below runs/.")
     flags.DEFINE_boolean("resume", False, "Go on with the run in --run, with its flags, from its last checkpoint.")
     flags.DEFINE_boolean("overwrite", False, "Delete the run in --run and begin anew.")
     flags.DEFINE_integer(
         "save_every", 500, "Steps between checkpoints; there is one after each epoch too.", lower_bound=1
     )
-    flags.DEFINE_boolean("distort", False, "Train on randomly turned, sheared and elastically distorted images.")
+    flags.DEFINE_boolean(
+        "distort", False, "Distort training images, elastically and in the plane, instead of the recipe's changes."
+    )
     flags.DEFINE_boolean(
         "smoke", False, f"Try it out: {SMOKE_IMAGES} images ({SMOKE_LARGE_IMAGES} large ones), {SMOKE_EPOCHS} epochs."
     )
@@ -153,14 +158,17 @@ def _settle_flags(argv: Sequence[str]) -> Recipe:
         raise UsageError("Which run? Name its directory with --run=DIR.")
     if FLAGS.resume:
         _take_over(rundir.read_flags(FLAGS.run))
+    FLAGS.recipe = FLAGS.recipe or next(iter(RECIPES[FLAGS.net]))
+    FLAGS.input_size = FLAGS.input_size or input_shape(FLAGS.net)[0]
     recipe = recipe_of(FLAGS.net, FLAGS.recipe)
+    if FLAGS.smoke and FLAGS.validation is None:
+        FLAGS.validation = SMOKE_HELD_OUT
     for name in ("batch_size", "optimizer", "learning_rate", "average", "validation"):
         if FLAGS[name].value is None:
             FLAGS[name].value = getattr(recipe, name)
     if FLAGS.smoke:
         FLAGS.epochs = min(FLAGS.epochs, SMOKE_EPOCHS)
         FLAGS.batch_size = min(FLAGS.batch_size, SMOKE_BATCH)
-        FLAGS.validation = SMOKE_HELD_OUT
         if not FLAGS.data_dir:
             FLAGS.dataset = "drawn"
     return recipe

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from rawcnn.chain import Chain
 from rawcnn.errors import UsageError
-from rawcnn.layers import AveragePool, Dense, Flatten
+from rawcnn.layers import AveragePool, Dense, Dropout, Flatten
 
 
 def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
@@ -12,8 +12,10 @@ def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
 
     The first layer after Flatten becomes a convolution as large as what it flattens, those after it 1x1 convolutions,
     and a pooling that covers all of the net's own input moves pixel by pixel. On images of the net's own size this is
-    `net(x)` (Simonyan & Zisserman 2014, section 3.2; Sermanet et al. 2014). Raises `UsageError` for smaller images.
+    `net(x)` (Simonyan & Zisserman 2014, section 3.2; Sermanet et al. 2014). Raises `UsageError` for smaller images, and
+    see `check_dense`.
     """
+    check_dense(net)
     if x.shape[1] < net.in_shape[0] or x.shape[2] < net.in_shape[1]:
         raise UsageError(f"Dense evaluation of {net.in_shape} needs images at least as large, not {x.shape[1:]}.")
     x = tf.cast(x, net.policy.compute)
@@ -31,3 +33,12 @@ def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
         else:
             x = layer(x)
     return tf.reduce_mean(tf.cast(x, net.policy.output), axis=(1, 2))
+
+
+def check_dense(net: Chain) -> None:
+    """Raise `UsageError` naming the row by which `net` cannot be applied densely, such as LeNet-5's RBF units."""
+    flat = False
+    for name, layer in net.rows:
+        if flat and not isinstance(layer, Dense | Dropout):
+            raise UsageError(f"Row {name!r} ({type(layer).__name__}) cannot be applied densely: use other --crops.")
+        flat = flat or isinstance(layer, Flatten)

@@ -1,5 +1,6 @@
 """One run from data to pictures: what a training example does between its flags and its last line."""
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +15,7 @@ from rawcnn.data.augment import distort
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import thumbnails
 from rawcnn.errors import RawcnnError, RunError
-from rawcnn.nets import NETS, input_shape
+from rawcnn.nets import NETS
 from rawcnn.progress import Display
 from rawcnn.summary import summary
 from rawcnn.train import checkpoints, schedules
@@ -34,7 +35,7 @@ class Session:
     def __init__(self, directory: RunDir, data: DataSet, flags: Mapping[str, Any], parts: int):
         self.directory, self.data, self.flags = directory, data, flags
         self.recipe = recipe_of(flags["net"], flags["recipe"])
-        side = flags["input_size"] or input_shape(flags["net"])[0]
+        side = flags["input_size"]
         self.net = NETS[flags["net"]](
             (side, side, data.train.shape[2]),
             len(data.train.class_names),
@@ -50,9 +51,9 @@ class Session:
         self.state = TrainState(self.net, optimizer, decay=flags["average"])
         loss = LOSSES[self.recipe.loss]
         smoothing = self.recipe.label_smoothing
-        smoothed = partial(softmax_cross_entropy, label_smoothing=smoothing) if smoothing else loss
+        training_loss = partial(softmax_cross_entropy, label_smoothing=smoothing) if smoothing else loss
         self.train_step = make_train_step(
-            self.state, smoothed, self.feed.preprocess, parts=parts, head_weights=self.recipe.head_weights
+            self.state, training_loss, self.feed.preprocess, parts=parts, head_weights=self.recipe.head_weights
         )
         self.validate = self.feed.evaluator(self.net, loss, parts=parts)
         self.test = self.feed.evaluator(self.net, loss, flags["crops"], parts=parts)
@@ -145,7 +146,7 @@ class Session:
 
     def _stops_early(self) -> bool:
         epoch = len(self.directory.history())
-        return bool(self.flags["patience"] and self.best and epoch - self.best["epoch"] >= self.flags["patience"])
+        return schedules.stops_early(epoch, self.best["epoch"] if self.best else epoch, self.flags["patience"])
 
     def _save(self) -> None:
         meta = {
@@ -154,7 +155,9 @@ class Session:
             "class_names": self.data.train.class_names,
             "input_shape": self.net.in_shape,
             "preprocess": self.feed.preprocess.as_dict(),
-            "share": self.feed.share if self.feed.cropped else None,
+            "size": self.feed.size,
+            "share": self.feed.share,
+            "data_shape": self.data.train.shape,
             "best": self.best,
             "sums": self.sums,
             "history_rows": len(self.directory.history()),
@@ -165,7 +168,14 @@ class Session:
 
     def _data_facts(self) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
-        return {"name": self.data.name, "training images": len(self.data.train), "seed": self.flags["seed"]}
+        train = self.data.train
+        return {
+            "name": self.data.name,
+            "training images": len(train),
+            "classes": list(train.class_names),
+            "labels": zlib.crc32(train.labels.tobytes()),
+            "seed": self.flags["seed"],
+        }
 
     def _finish(self) -> float:
         if self._stops_early() and self.best is not None:
@@ -183,10 +193,12 @@ class Session:
 
     @contextmanager
     def _files_named(self) -> Iterator[None]:
-        """Turn TensorFlow's complaint about an image that it cannot decode into an error that names the file."""
+        """Turn TensorFlow's complaint about an image that it cannot read into an error that names the file."""
         try:
             yield
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.ResourceExhaustedError:
+            raise
+        except tf.errors.OpError:
             for source in (self.data.train, self.data.validation, self.data.test):
                 source.check()
             raise

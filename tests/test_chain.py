@@ -92,3 +92,9 @@ def test_errors_name_the_row(table, message):
 def test_a_wrong_input_names_both_shapes(net, shape):
     with pytest.raises(UsageError, match=r"takes images \[N, 8, 8, 1\], not"):
         net(tf.zeros(shape))
+
+
+def test_two_heads_on_one_row_are_refused():
+    head = (("flat", row(Flatten)()),)
+    with pytest.raises(UsageError, match="'one' and 'two' both hang on row 'a'"):
+        Chain((("a", row(Flatten)()),), input_shape=(2, 2, 1), heads={"one": ("a", head), "two": ("a", head)})

@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 from test_cli import CLASSIFY, ROOT, call
 
+from rawcnn.classify import load_run
+from rawcnn.weights import named_variables
+
 CIFAR, ALEXNET, VGG, GOOGLENET = (
     ROOT / "examples" / f"train_{name}.py" for name in ("cifar", "alexnet", "vgg", "googlenet")
 )
@@ -57,6 +60,22 @@ def test_a_finished_run_goes_on_for_more_epochs_and_stops_early(trained, home):
     rows = [json.loads(line) for line in (trained[0] / "history.jsonl").read_text().splitlines()]
     best = max(range(len(rows)), key=lambda k: (rows[k]["val_accuracy"], -k))
     assert len(rows) == best + 1 + 3 or len(rows) == 4
+
+
+@pytest.mark.parametrize("flag", ["--input_size=36", "--recipe=lab", "--average=0.5"])
+def test_what_decides_the_numbers_cannot_change_on_resume(trained, home, flag):
+    done = call(CIFAR, f"--run={trained[0]}", "--resume", flag, home=home, status=2)
+    assert f"{flag.split('=')[0]} was " in done.stderr
+
+
+def test_a_run_that_stopped_early_classifies_with_the_epoch_it_tested(trained, photos):
+    """`weights.npz` is what was tested; `load_run` must find the same weights in the checkpoints."""
+    classifier = load_run(trained[0])
+    with np.load(trained[0] / "weights.npz") as tested:
+        for name, variable in named_variables(classifier.net).items():
+            np.testing.assert_array_equal(variable, tested[name], err_msg=name)
+    seen, original = classifier.read(photos / "ant.0.jpg")
+    assert seen.shape == (32, 32, 3) and original.shape == np.asarray(Image.open(photos / "ant.0.jpg")).shape
 
 
 def test_bad_files_are_named_or_listed(photos, home, tmp_path):

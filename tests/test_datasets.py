@@ -138,3 +138,17 @@ def test_a_folders_own_validation_images_are_kept(tmp_path, rng):
 def test_a_folder_needs_a_name():
     with pytest.raises(UsageError, match="Name it with --data_dir"):
         datasets.load("folder")
+
+
+def test_a_colour_net_gets_grey_images_three_times(monkeypatch):
+    monkeypatch.setattr(datasets, "load_mnist", some_mnist)
+    data = datasets.load("mnist", colour=True)
+    assert data.train.shape == (28, 28, 3) and data.test.shape == (28, 28, 3)
+
+
+def test_nothing_is_held_out_where_nothing_is_missing(tmp_path, rng):
+    for part in ("train", "val", "test"):
+        for name in ("ant", "bee"):
+            make_images(tmp_path / "pictures" / part / name, rng, 3)
+    data = datasets.load("folder", tmp_path / "pictures", validation=0)
+    assert (len(data.train), len(data.validation), len(data.test)) == (6, 6, 6)

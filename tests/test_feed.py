@@ -28,7 +28,7 @@ def source(rng):
 
 
 def test_every_net_has_recipes_that_exist():
-    assert set(RECIPES) == set(NETS) and all(set(recipes) <= {"paper", "lab"} for recipes in RECIPES.values())
+    assert set(RECIPES) == set(NETS) and all(set(recipes) <= {"paper", "lab", "ours"} for recipes in RECIPES.values())
     assert recipe_of("alexnet", "paper").weight_decay == 5e-4
     with pytest.raises(UsageError, match="alexnet_bn has no recipe 'paper': choose lab"):
         recipe_of("alexnet_bn", "paper")
@@ -94,6 +94,11 @@ def test_dense_moves_a_global_average_pool_pixel_by_pixel(rng):
 def test_dense_on_the_nets_own_size_is_the_net(rng):
     net, x = vgg("A", (32, 32, 3), 5, seed=2), tf.constant(rng.uniform(size=(2, 32, 32, 3)), tf.float32)
     np.testing.assert_allclose(dense_logits(net, x), net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_dense_names_the_row_that_has_no_dense_form():
+    with pytest.raises(UsageError, match=r"Row 'logits' \(RBF\) cannot be applied densely"):
+        dense_logits(NETS["lenet5"](), tf.zeros((1, 36, 36, 1)))
 
 
 def test_dense_refuses_small_images():

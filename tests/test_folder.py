@@ -205,7 +205,7 @@ def test_a_file_that_breaks_a_stream_is_found(spoilt):
         views_of(source, whole(), 32)
     ((path, problem),) = find_undecodable(source)
     assert Path(path).name == "torn.png" and "PNG data cannot be decoded" in problem
-    assert find_undecodable(source, range(4)) == []
+    assert find_undecodable(source.take(np.arange(4))) == []
     with pytest.raises(DataError, match=r"1 of 9 image files cannot be used: .*torn.png is damaged"):
         source.check()
     source.take(np.arange(8)).check()
@@ -330,3 +330,9 @@ def test_k_boxes_are_each_what_it_is_alone(source):
     differences = [np.abs(ten[:, k].astype(int) - middle) for k in range(5)]
     assert min(difference[:, 1:-1, 1:-1].max() for difference in differences) <= 1
     assert min(difference.max() for difference in differences) <= 8
+
+
+def test_two_folders_for_one_class_are_refused(tmp_path):
+    fill(tmp_path, "n01440764/a.jpg", "tench/b.jpg")
+    with pytest.raises(DataError, match="second class called 'tench'"):
+        open_folder(tmp_path, log=quiet)

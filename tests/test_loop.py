@@ -239,3 +239,11 @@ def test_dropout_batch_norm_averages_and_random_views_resume_exactly(source, tmp
     checkpoints.newest(tmp_path).restore(second)
     list(go_on(second, step))
     assert_same(values(second), values(whole))
+
+
+def test_head_weights_must_name_the_heads(source):
+    heads = {"aux": ("conv", (("flat", row(Flatten)()), ("logits", row(Dense)(4))))}
+    for net, weights in ((Chain(TABLE, input_shape=(8, 8, 1), heads=heads), None), (start()[0].net, {"aux": 0.3})):
+        state = TrainState(net, SGD(named_weights(net), 0.5))
+        with pytest.raises(UsageError, match="give head_weights for just these"):
+            make_train_step(state, losses.softmax_cross_entropy, Preprocess(), head_weights=weights)

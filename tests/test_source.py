@@ -108,3 +108,14 @@ def test_lenet5_pixels_have_the_papers_range(rng):
 def test_preprocess_survives_a_checkpoint():
     preprocess = Preprocess(pad=2, low=-0.1)
     assert Preprocess(**preprocess.as_dict()) == preprocess
+
+
+def test_a_split_leaves_every_class_on_both_sides():
+    labels = np.repeat(np.arange(3, dtype=np.int32), (2, 20, 2))
+    source = Source(np.zeros((24, 4, 4, 1), np.uint8), labels, tuple("abc"))
+    train, held_out = source.split(12, seed=0)
+    assert np.bincount(train.labels).tolist() == [1, 10, 1] and np.bincount(held_out.labels).tolist() == [1, 10, 1]
+    train, held_out = source.split(23, seed=0)
+    assert np.bincount(train.labels).tolist() == [1, 1, 1]
+    with pytest.raises(DataError, match="Class 'a' has one image left"):
+        source.take(np.arange(1, 24)).split(5, seed=0)

@@ -4,10 +4,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from rawcnn.data.cache import cache_dir
 from rawcnn.data.cifar import has_cifar10, load_cifar10
 from rawcnn.data.drawn import coloured, drawn_digits
 from rawcnn.data.folder import open_folder
+from rawcnn.data.image_files import MAX_PIXELS
 from rawcnn.data.mnist import find_idx_files, load_mnist
 from rawcnn.data.source import Labelled, Source
 from rawcnn.errors import DataError, DownloadError, UsageError
@@ -53,7 +56,7 @@ def load(
     sample: float = 1.0,
     limit: int | None = None,
     bad_images: str = "error",
-    max_pixels: int = 50_000_000,
+    max_pixels: int = MAX_PIXELS,
     log: Log = print,
 ) -> DataSet:
     """Load "mnist", "cifar10", a "folder" of image files, or "drawn" digits; "auto" takes what is there.
@@ -62,7 +65,8 @@ def load(
     digits. `validation`, a share below 1 or a count, says how many of the training images, drawn by `seed`, to hold out
     where the data set has no validation images of its own; a folder without test images gives as many of them too.
     `sample` (0 ... 1) keeps that share of the training images of each class; `limit` takes no more than so many images.
-    Raises `DataError` or `DownloadError` if the data cannot be had; files in a `data_dir` that is given must be there.
+    For a `colour` net grey images become colour ones. Raises `DataError` or `DownloadError` if the data cannot be had;
+    files in a `data_dir` that is given must be there.
     """
     if name not in NAMES:
         raise UsageError(f"Unknown data set {name!r}: choose one of {', '.join(NAMES)}.")
@@ -82,11 +86,20 @@ def load(
     if limit:
         parts = {part: source.sample(limit / len(source), seed) if limit < len(source) else source
                  for part, source in parts.items()}  # fmt: skip
+    if colour:
+        parts = {part: in_colour(source) for part, source in parts.items()}
     held_out = _held_out(parts, validation, seed)
     train = held_out["train"]
     if sample < 1:
         held_out["train"] = train.sample(sample, seed)
     return DataSet(name, **held_out, bad=bad)
+
+
+def in_colour(source: Labelled) -> Labelled:
+    """Grey images as red, green and blue that are equal; other sources as they are."""
+    if not isinstance(source, Source) or source.shape[2] == 3:
+        return source
+    return Source(np.repeat(source.images, 3, axis=3), source.labels, source.class_names)
 
 
 def _recognise(data_dir: str | os.PathLike[str], colour: bool) -> str:
@@ -101,6 +114,8 @@ def _held_out(parts: Mapping[str, Labelled], validation: float, seed: int) -> di
     """All three parts: those that are missing are cut off the training images."""
     found = dict(parts)
     missing = [part for part in ("test", "validation") if part not in found]
+    if not missing:
+        return found
     total = len(found["train"])
     count = round(validation * total) if validation < 1 else round(validation)
     if count < 1 or count * len(missing) >= total:

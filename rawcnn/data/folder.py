@@ -35,6 +35,7 @@ from rawcnn.data.image_files import (
 from rawcnn.data.source import Labelled, check_labels
 from rawcnn.data.views import Crop
 from rawcnn.errors import DataError, UsageError
+from rawcnn.machine import cores
 
 Log = Callable[[str], None]
 
@@ -55,6 +56,7 @@ IMAGENETTE = {
 """WordNet's numbers, which Imagenette uses as the names of its class folders."""
 
 THREADS = 4  # for reading headers: more of them only wait for Python's lock
+LEAVE_OUT = " Or leave bad files out: --bad_images=skip."
 NAMED = 5  # bad files that an error names; the others it counts
 
 
@@ -75,7 +77,7 @@ class FileSource(Labelled):
         self.labels, self.class_names = np.asarray(labels, np.int32), tuple(class_names)
         check_labels(self.labels, len(self._names), self.class_names)
         self._infos = np.array([info[:4] for info in infos], np.int32).reshape(-1, 4)
-        self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.threads = cores()
 
     @property
     def paths(self) -> list[str]:
@@ -92,7 +94,7 @@ class FileSource(Labelled):
         """Decode every file. Raises `DataError` naming those that cannot be, for TensorFlow's own error names none."""
         bad = find_undecodable(self)
         if bad:
-            raise DataError(_bad_files(bad, len(self)))
+            raise DataError(_bad_files(bad, len(self)) + LEAVE_OUT)
 
     def stream(self, order: tf.data.Dataset, crop: Crop | None = None, size: int | None = None) -> tf.data.Dataset:
         """Read, decode and cut as many files at once as there are cores; see `Labelled.stream`.
@@ -132,13 +134,12 @@ class FileSource(Labelled):
         return plan
 
 
-def find_undecodable(source: FileSource, indices: Iterable[int] | None = None) -> list[tuple[str, str]]:
-    """(path, what is wrong) of every file of `source`, or of those at `indices`, that cannot be decoded."""
-    part = source if indices is None else source.take(np.asarray(list(indices), np.int64))
-    infos = [ImageInfo(w, h, orientation, kind) for w, h, orientation, kind in part._infos.tolist()]
+def find_undecodable(source: FileSource) -> list[tuple[str, str]]:
+    """(path, what is wrong) of every file of `source` that cannot be decoded."""
+    infos = [ImageInfo(w, h, orientation, kind) for w, h, orientation, kind in source._infos.tolist()]
     with ThreadPoolExecutor(source.threads) as pool:
-        found = list(pool.map(undecodable, part.paths, infos))
-    return [(path, problem) for path, problem in zip(part.paths, found, strict=True) if problem]
+        found = list(pool.map(undecodable, source.paths, infos))
+    return [(path, problem) for path, problem in zip(source.paths, found, strict=True) if problem]
 
 
 # Cutting ------------------------------------------------------------------------------------------------------------
@@ -264,7 +265,7 @@ def open_folder(
         sources[part] = _examined(classes, names, max_pixels, bad_images == "skip", bad)
     if bad and bad_images == "error":
         count = len(bad) + sum(map(len, sources.values()))
-        raise DataError(_bad_files(list(bad.items()), count) + " Or leave bad files out: --bad_images=skip.")
+        raise DataError(_bad_files(list(bad.items()), count) + LEAVE_OUT)
     if bad:
         log(f"{len(bad):,} bad image files are left out")
     for part, source in sources.items():
@@ -291,9 +292,11 @@ def labelled_files(directory: Path) -> dict[str, list[str]]:
 
 def class_folders(folders: Sequence[Path]) -> dict[str, list[str]]:
     """Each folder's images, at any depth, by its name; Imagenette's numbers become words."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for folder in folders:
         name = IMAGENETTE.get(folder.name, folder.name)
+        if name in found:
+            raise DataError(f"{folder} would be a second class called {name!r}. Rename it or the other one.")
         found[name] = _files_below(folder)
         if not found[name]:
             raise DataError(f"The class folder {folder} holds no images. Fill it, or take it away.")

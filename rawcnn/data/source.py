@@ -55,8 +55,17 @@ class Labelled:
         return self.take(np.sort(_stratified(self.labels, share, seed)))
 
     def split(self: S, count: int, seed: int) -> tuple[S, S]:
-        """(all others, about `count` images with each class in proportion), drawn by `seed`, in the old order."""
-        held_out = np.sort(_stratified(self.labels, count / len(self), seed))
+        """(all others, about `count` images with each class in proportion), drawn by `seed`, in the old order.
+
+        Each class keeps at least one image on either side; raises `DataError` naming one that has a single image.
+        """
+        present, counts = np.unique(self.labels, return_counts=True)
+        if counts.min() < 2:
+            name = self.class_names[present[counts.argmin()]]
+            raise DataError(
+                f"Class {name!r} has one image left: it cannot be held out and trained on. Add images to it."
+            )
+        held_out = np.sort(_stratified(self.labels, count / len(self), seed, leave=1))
         return self.take(np.setdiff1d(np.arange(len(self)), held_out)), self.take(held_out)
 
 
@@ -110,12 +119,12 @@ def check_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...]) -
         )
 
 
-def _stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+def _stratified(labels: np.ndarray, share: float, seed: int, leave: int = 0) -> np.ndarray:
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(labels))
     chosen = []
     for label in np.unique(labels):
         of_class = order[labels[order] == label]
-        chosen.append(of_class[: max(1, round(share * len(of_class)))])
+        chosen.append(of_class[: min(max(1, round(share * len(of_class))), len(of_class) - leave)])
     return np.concatenate(chosen)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from rawcnn.chain import Chain
 from rawcnn.data.source import Labelled, Preprocess
 from rawcnn.data.views import STANDARD, Crop, centre, protocol, whole
-from rawcnn.dense import dense_logits
+from rawcnn.dense import check_dense, dense_logits
 from rawcnn.errors import UsageError
 from rawcnn.train.loop import Evaluation, evaluate, make_eval_step
 from rawcnn.train.losses import Loss
@@ -63,6 +63,7 @@ class Feed:
         crop, size, views, preprocess = self.test_crop, self.size, 1, self.preprocess
         share = self.share if self.cropped else STANDARD
         if crops == "dense":
+            check_dense(net)
             apply, crop, size, views = partial(dense_logits, net), _central_square, round(self.size / share), 2
             preprocess = replace(preprocess, resize=0)
         elif crops != "1":

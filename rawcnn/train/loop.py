@@ -1,6 +1,5 @@
 """Training as a few functions: a state, a step, an evaluation, and `fit`, which any loop of your own can replace."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import tensorflow as tf
 from rawcnn.chain import Chain
 from rawcnn.data.source import Augment, Crop, Labelled, Preprocess, batches, in_order
 from rawcnn.errors import RunError, UsageError
+from rawcnn.machine import cores
 from rawcnn.train.losses import Loss
 from rawcnn.train.optimizers import Optimizer
 from rawcnn.weights import named_variables, named_weights
@@ -66,11 +66,6 @@ class StepResults(NamedTuple):
 TrainStep = Callable[[Iterator[tuple[tf.Tensor, tf.Tensor]], tf.Tensor], StepResults]
 
 
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def side_by_side(batch_size: int) -> int:
     """How many equal parts of a batch to compute side by side: at most one a core, and a divisor of `batch_size`."""
     return max(parts for parts in range(1, cores() + 1) if batch_size % parts == 0)
@@ -97,9 +92,13 @@ def make_train_step(
 
     The iterator gives (images `[N, H, W, C]`, labels `[N]`) as `rawcnn.data.source.batches` does. With `parts` > 1
     the batch is cut into that many equal parts whose gradients are computed side by side and added: the same update
-    (but for what a net does to a whole batch, such as batch normalisation). `head_weights` says by name how much the
-    loss of each further head counts, as in `{"aux1": 0.3}`; the loss that is reported is that of the last row alone.
+    (but for dropout, which draws for each part, and batch normalisation, which sees one part at a time).
+    `head_weights` says by name how much the loss of each further head counts, as in `{"aux1": 0.3}`; the loss that is
+    reported is that of the last row alone. Raises `UsageError` unless it names the net's heads.
     """
+    heads = {name for name, _, _ in state.net.heads}
+    if set(head_weights or {}) != heads:
+        raise UsageError(f"The net's heads are {sorted(heads) or 'none'}: give head_weights for just these.")
     weights = list(named_weights(state.net).values())
 
     def gradients(

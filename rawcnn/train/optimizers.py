@@ -61,7 +61,7 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """`v = momentum * v - lr * g; w += v` (Krizhevsky et al. 2012, section 5).
 
-    With `nesterov`, `w += momentum * v - lr * g` instead (Sutskever et al. 2013, section 3, as PyTorch writes it).
+    With `nesterov`, `w += momentum * v - lr * g` instead (Sutskever et al. 2013, section 3).
     """
 
     slot_names = ("v",)

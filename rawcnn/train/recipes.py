@@ -1,6 +1,6 @@
 """How each net is trained unless a flag says otherwise: a table, with the reason for what is not in the paper.
 
-`paper` is what the net's paper says, `lab` what the courses do that train it today.
+`paper` is what the net's paper says, `lab` what the courses do that train it today, `ours` what we found to be fast.
 """
 
 from collections.abc import Callable, Mapping
@@ -70,9 +70,9 @@ _2012 = Recipe(
     _centred, "momentum", 0.01, 128, schedule="plateau", weight_decay=5e-4, crop=random_crop(), share=STANDARD,
     augment=pca_lighting,
 )  # fmt: skip
-# The paper takes batches of 256; half of that fits the memory of a laptop. S is drawn from 256 ... 512 (section 3.1).
+# The paper's batches of 256 lay on four GPUs, 64 on each: here 64. S is drawn from 256 ... 512 (section 3.1).
 _vgg = Recipe(
-    _imagenet, "momentum", 0.01, 128, schedule="plateau", weight_decay=5e-4, crop=scale_jitter(), share=STANDARD,
+    _imagenet, "momentum", 0.01, 64, schedule="plateau", weight_decay=5e-4, crop=scale_jitter(), share=STANDARD,
     augment=pca_lighting,
 )  # fmt: skip
 _vgg_lab = Recipe(learning_rate=1e-4, batch_size=32, weight_decay=5e-4, **_lab)
@@ -103,7 +103,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "googlenet_dogs": {"lab": _dogs},
     "cifar_basic": {"lab": Recipe(learning_rate=0.001, batch_size=64, **_lab)},
     "cifar_fast": {
-        "lab": Recipe(
+        "ours": Recipe(
             _cifar,
             "nesterov",
             0.4,

@@ -72,3 +72,12 @@ def plateau_factor(accuracies: Sequence[float], patience: int = 3, factor: float
         if waited == patience:
             falls, waited = falls + 1, 0
     return float(factor ** min(falls, most))
+
+
+def stops_early(epochs: int, best_epoch: int, patience: int) -> bool:
+    """Whether a run of so many epochs ends, as none of the last `patience` (0: any number) was better than the best.
+
+    >>> stops_early(5, best_epoch=2, patience=3), stops_early(5, best_epoch=2, patience=0)
+    (True, False)
+    """
+    return 0 < patience <= epochs - best_epoch
