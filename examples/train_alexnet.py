@@ -10,8 +10,8 @@ Where `alexnet --recipe=paper` is not Krizhevsky et al. 2012, and why:
 * Crops lie anywhere between the pixels of the unscaled image, with the paper's share of it: one scaling instead of two.
 * Outputs are scaled up in training instead of down in testing where neurons are dropped: the same expectation.
 * The mean of ImageNet's colours is subtracted, not the mean image; colours changed by PCA are clipped to 0 ... 255.
-* The rate falls tenfold when validation accuracy has not risen for 3 epochs; the paper's authors judged it by eye.
-Where `alexnet_bn` and the others are not what the labs run: the rate falls along a cosine, where they leave it as it is.
+* The rate falls tenfold when validation accuracy has not risen for 3 epochs; the authors judged by eye.
+Where `alexnet_bn` and the others are not what labs run: the rate falls along a cosine, where they leave it as it is.
 """
 
 from rawcnn import cli

@@ -5,8 +5,8 @@
 
 Results: see results/photos.md.
 Where `googlenet` is not Szegedy et al. 2014, and why:
-* Weights begin as He et al. 2015 say and inputs have variance 1; the paper says neither, nor rate (here 0.01) and batch (64).
-* Areas of training views are uniform up to the largest that fits the image: the paper does not say what happens to others.
+* Weights begin as He et al. 2015 say, inputs have variance 1, the rate is 0.01, the batch 64: the paper is silent.
+* Areas of training views are uniform up to the largest that fits the image; the paper is silent on others.
 * The averages of the weights move by a thousandth a step (Polyak); the paper gives no number.
 Where `googlenet_dogs` is not what the lab runs: the rate falls along a cosine, where it leaves it as it is.
 """
