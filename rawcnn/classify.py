@@ -43,7 +43,7 @@ class Classifier:
         return height or self.size, width or self.size, channels
 
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
-        """An image file as one of `image_shape`, uint8, and as it is, uint8 `[H, W]` or `[H, W, 3]`.
+        """An image file as `probabilities` takes it (a grey one without its last axis), and as it is; both uint8.
 
         Nets for grey images are shown a digit cut out of a photo or scan, see `rawcnn.data.own_image`. Others are shown
         what a test file would be, or where they learnt from small images the central square made as small as those.
@@ -51,10 +51,7 @@ class Classifier:
         """
         side = self.image_shape[0]
         if self.image_shape[2] == 1:
-            digit, original = read_digit(path)
-            height, width = (tf.constant([length]) for length in digit.shape[:2])
-            boxes, mirrored = whole()(height, width, tf.zeros(2, tf.int64))
-            return _rounded(take_boxes(digit[None], boxes, mirrored, side)[0, 0]), original
+            return read_digit(path, side)
         original = read_image(path, self.max_pixels)
         of_files = self.data_shape[0] is None
         crop = whole() if of_files and self.share == 1 else centre(self.share if of_files else 1.0)

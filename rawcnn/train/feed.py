@@ -16,7 +16,7 @@ from rawcnn.train.losses import Loss
 from rawcnn.train.recipes import Recipe
 
 CROPS = ("1", "10", "144", "dense")
-EVALUATED_AT_ONCE = 1000 * 32 * 32  # pixels: 1,000 small images or some 20 large ones
+EVALUATED_AT_ONCE = 80 * 224 * 224  # pixels; and no more than 1,000 images
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Feed:
             preprocess = replace(preprocess, resize=0)
         elif crops != "1":
             crop, views = protocol(crops, share), int(crops)
-        batch_size = max(parts, EVALUATED_AT_ONCE // (size * size * views) // parts * parts)
+        batch_size = min(1000, EVALUATED_AT_ONCE // (size * size * views)) // parts * parts
         step = make_eval_step(apply, loss, preprocess, parts=parts)
-        return partial(evaluate, step, batch_size=min(batch_size, 1000 * parts), crop=crop, size=size)
+        return partial(evaluate, step, batch_size=max(parts, batch_size), crop=crop, size=size)
 
 
 def _central_square(heights: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
