@@ -203,25 +203,24 @@ def batches(
     batch; both get a seed that is a function of (seed, g).
     """
     per_epoch = len(source) // batch_size
-    augment_seed = fold(seed, "augment")
+    augment_seed = tf.constant(fold(seed, "augment"), tf.int64)
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
+        numbers = epoch * per_epoch + tf.range(per_epoch, dtype=tf.int64)
+        keys = tf.stack([tf.fill((per_epoch,), augment_seed), numbers], axis=1)
         whole = permutation(len(source), seed, epoch)[: per_epoch * batch_size]
-        return tf.data.Dataset.from_tensor_slices(tf.reshape(whole, (per_epoch, batch_size)))
+        return tf.data.Dataset.from_tensor_slices((keys, tf.reshape(whole, (per_epoch, batch_size))))
 
-    def keyed(number: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.stack([tf.constant(augment_seed, tf.int64), number]), chosen
-
-    def changed(key: tuple[tf.Tensor, tf.Tensor], batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def changed(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = batch
         if crop is not None:
             images = tf.squeeze(images, axis=1)
-        images = tf.ensure_shape(images, (batch_size, *images.shape[1:]))
-        return (images if augment is None else augment(images, key[0])), labels
+        return (images if augment is None else augment(images, tf.stack([augment_seed, number]))), labels
 
     orders = tf.data.Dataset.counter(start // per_epoch).flat_map(order).skip(start % per_epoch)
-    keys = tf.data.Dataset.zip(tf.data.Dataset.counter(start), orders).map(keyed)
-    read = tf.data.Dataset.zip(keys, source.stream(keys, crop, size)).map(changed)
+    read = source.stream(orders, crop, size)
+    if crop is not None or augment is not None:
+        read = tf.data.Dataset.zip(tf.data.Dataset.counter(start), read).map(changed)
     return _read_ahead(read, source, 8 if crop is None else 2)
 
 
