@@ -4,7 +4,7 @@ The k-th batch of an epoch is a pure function of (source, seed, epoch, k), so a 
 same batches as one never interrupted, and no iterator's state needs saving.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -224,11 +224,15 @@ def batches(
     return _read_ahead(read, source, 8 if crop is None else 2)
 
 
-def in_order(source: Labelled, batch_size: int, crop: Crop | None = None, size: int | None = None) -> tf.data.Dataset:
+def in_order(
+    source: Labelled, batch_size: int, crop: Crop | None = None, size: int | None = None
+) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
     """Every image once, in order, as `Labelled.stream` gives them; the last batch is filled up with the last image."""
-    starts = tf.data.Dataset.range(0, len(source), batch_size, output_type=tf.int32)
-    chosen = starts.map(lambda start: tf.minimum(start + tf.range(batch_size), len(source) - 1))
-    order = chosen.map(lambda indices: (tf.zeros(2, tf.int64), indices))
+    chosen = [np.arange(i, i + batch_size).clip(max=len(source) - 1) for i in range(0, len(source), batch_size)]
+    if isinstance(source, Source) and crop is None:  # nothing to compute: no pipeline to set up after each epoch
+        return ((tf.constant(source.images[some]), tf.constant(source.labels[some])) for some in chosen)
+    order = tf.data.Dataset.from_tensor_slices(tf.constant(np.array(chosen), tf.int32))
+    order = order.map(lambda indices: (tf.zeros(2, tf.int64), indices))
     return _read_ahead(source.stream(order, crop, size), source, 2)
 
 
