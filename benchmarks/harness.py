@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -50,7 +51,8 @@ class Contender:
 def contender_parser(description: str) -> argparse.ArgumentParser:
     """The flags that every contender understands."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("--net", default="lenet5_tanh", help="which net to train")
+    parser.add_argument("--net", default="lenet5_tanh", help="which net")
+    parser.add_argument("--task", choices=("train", "infer"), default="train", help="train, or only compute logits")
     parser.add_argument("--batch_size", type=int, default=128, help="images per step")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the computation")
     parser.add_argument("--blocks", type=int, default=3, help="timed blocks of steps, after one that is not timed")
@@ -95,6 +97,16 @@ def drawn_data(count: int, shape: Sequence[int], classes: int, seed: int = 0) ->
     for label in np.unique(labels):  # a pattern at a time: those of 1000 classes may take more memory than the images
         images[labels == label] *= rng.random(shape, dtype=np.float32)
     return images, np.where(rng.random(count) < 0.1, rng.integers(classes, size=count), labels)
+
+
+def timed(blocks: int, block: Callable[[], Any]) -> list[float]:
+    """The seconds of each of `blocks` calls of `block`, after one that is not timed: it compiles and warms up."""
+    block()
+    ends = [time.perf_counter()]
+    for _ in range(blocks):
+        block()
+        ends.append(time.perf_counter())
+    return [end - start for start, end in itertools.pairwise(ends)]
 
 
 def peak_memory_mb() -> float:
@@ -227,6 +239,7 @@ def race(
     rounds: int,
     timeout: float,
     progress: Callable[[str], None] = lambda _: None,
+    log: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> list[list[dict[str, Any]]]:
     """Runs all contenders in turn, `rounds` times, and returns each round's results.
 
@@ -241,6 +254,7 @@ def race(
             if "error" in result and k == 0 and not result.get("killed"):
                 failed[contender.name] = result
             results[-1].append(result)
+            log(result)
             outcome = result.get("error") or f"{result['images_per_second']:,.0f} images/s"
             progress(f"round {k + 1}/{rounds}  {contender.name}: {outcome}")
     return results
@@ -318,15 +332,15 @@ def race_table(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     return markdown_table(header, rows)
 
 
-def ratio_line(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+def ratio_line(rounds: Sequence[Sequence[Mapping[str, Any]]], ours: str = OURS) -> str:
     """One sentence: the median of the per-round ratios to the fastest peer, its spread, and which peers those were."""
-    ratios = ratios_to_fastest(rounds)
+    ratios = ratios_to_fastest(rounds, ours)
     ratio = summarise(value for value, _ in ratios)
     if ratio is None:
         return "No ratio: no round had both rawcnn and all the peers that can run."
     peers = ", ".join(sorted({name for _, name in ratios}))
     return (
-        f"**{OURS} / fastest peer of the round: {ratio.median:.2f}** "
+        f"**{ours} / fastest peer of the round: {ratio.median:.2f}** "
         f"(spread {ratio.low:.2f} to {ratio.high:.2f}, n={ratio.n} rounds; fastest peer: {peers})"
     )
 

@@ -10,28 +10,13 @@ import os
 from pathlib import Path
 
 from harness import machine_line
+from step_time import build, trainer  # starts TensorFlow
 
-from rawcnn.quiet import start_tensorflow
-
-start_tensorflow()
-
-from rawcnn.data import datasets  # noqa: E402
-from rawcnn.nets import NETS  # noqa: E402
-from rawcnn.train import schedules  # noqa: E402
-from rawcnn.train.loop import (  # noqa: E402
-    TrainState,
-    evaluate,
-    fit,
-    make_eval_step,
-    make_train_step,
-    one_thread_per_op,
-    side_by_side,
-    steps_per_epoch,
-)
-from rawcnn.train.losses import LOSSES  # noqa: E402
-from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
-from rawcnn.train.recipes import recipe_of  # noqa: E402
-from rawcnn.weights import named_weights  # noqa: E402
+from rawcnn.data import datasets
+from rawcnn.nets import NETS
+from rawcnn.train.loop import evaluate, fit, make_eval_step
+from rawcnn.train.losses import LOSSES
+from rawcnn.train.recipes import recipe_of
 
 
 def resident_mb() -> float:
@@ -46,17 +31,13 @@ def main() -> None:
     parser.add_argument("--net", choices=sorted(NETS), default="lenet5_relu")
     parser.add_argument("--epochs", type=int, default=10)
     args = parser.parse_args()
-    one_thread_per_op()
-    recipe, net = recipe_of(args.net), NETS[args.net]()
-    parts, loss = side_by_side(recipe.batch_size), LOSSES[recipe.loss]
+    batch_size = recipe_of(args.net).batch_size
+    net, recipe, parts = build(args.net, batch_size)
+    state, step = trainer(net, recipe, parts)
+    eval_step = make_eval_step(net, LOSSES[recipe.loss], recipe.preprocess, parts=parts)
     data = datasets.load("mnist", args.data_dir, validation=recipe.validation)
-    total = args.epochs * steps_per_epoch(data.train, recipe.batch_size)
-    optimizer = OPTIMIZERS[recipe.optimizer](named_weights(net), schedules.cosine(recipe.learning_rate, total))
-    state = TrainState(net, optimizer)
-    step = make_train_step(state, loss, recipe.preprocess, parts=parts)
-    eval_step = make_eval_step(net, loss, recipe.preprocess, parts=parts)
     print(f"Machine: {machine_line()}.\nepoch  resident MB")
-    for now in fit(state, step, data.train, batch_size=recipe.batch_size, epochs=args.epochs, seed=0):
+    for now in fit(state, step, data.train, batch_size=batch_size, epochs=args.epochs, seed=0):
         if now.epoch_ended:
             evaluate(eval_step, data.validation)
             print(f"{now.epoch:5}  {resident_mb():11.1f}", flush=True)

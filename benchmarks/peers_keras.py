@@ -1,4 +1,4 @@
-"""Keras 3 as a contender: `fit` on the TensorFlow backend over arrays in memory, with the options that make it fast.
+"""Keras 3 on the TensorFlow backend as a contender, with the options that make it fast: `fit`, or inference.
 
 python benchmarks/peers_keras.py --net=lenet5_tanh --batch_size=128 --precision=float32 --steps_per_execution=50 --json
 """
@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from harness import NOT_INSTALLED, contender_parser, drawn_data, plan, report, report_error
+from harness import NOT_INSTALLED, contender_parser, drawn_data, plan, report, report_error, timed
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,16 +34,22 @@ def pipeline(images: Any, labels: Any, batch_size: int) -> Any:
     return gathered.prefetch(tf.data.AUTOTUNE)
 
 
-def make_model(args: argparse.Namespace) -> Any:
-    """The net, compiled; only the loss is tracked, that of auxiliary heads included."""
+def load(args: argparse.Namespace) -> tuple[Any, tuple[int, ...], int]:
+    """The net, the shape of an image and the number of classes."""
     import keras
     from nets_keras import NETS
 
     keras.utils.set_random_seed(0)
     if args.precision == "bfloat16":
-        keras.config.set_dtype_policy("mixed_bfloat16")
+        keras.config.set_dtype_policy("bfloat16" if args.store_bfloat16 else "mixed_bfloat16")
     build, shape, classes = NETS[args.net]
-    model = build(shape, classes)
+    return build(shape, classes), shape, classes
+
+
+def compile_for_training(model: Any, steps_per_execution: int, jit: bool) -> None:
+    """Only the loss is tracked, that of auxiliary heads included."""
+    import keras
+
     loss: Any = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     weights = None
     if isinstance(model.output, dict):
@@ -53,45 +59,70 @@ def make_model(args: argparse.Namespace) -> Any:
         optimizer=keras.optimizers.Adam(1e-3),
         loss=loss,
         loss_weights=weights,
-        steps_per_execution=args.steps_per_execution,
-        jit_compile=args.jit,
+        steps_per_execution=steps_per_execution,
+        jit_compile=jit,
     )
-    return model
 
 
-def run(args: argparse.Namespace, name: str) -> None:
-    """One call of `fit`; an epoch is a pass, and the ends of the blocks of passes after the first bound the times."""
+def versions() -> dict[str, str]:
     import keras
     import tensorflow as tf
-    from nets_keras import NETS
 
-    _, shape, classes = NETS[args.net]
+    return {"keras": keras.__version__, "tensorflow": tf.__version__}
+
+
+def train(args: argparse.Namespace, name: str) -> None:
+    """One call of `fit`; an epoch is a pass, and the ends of the blocks of passes after the first bound the times.
+
+    XLA compiles again in its second epoch, so that its second block is a warm-up too.
+    """
+    import keras
+
+    model, shape, classes = load(args)
     todo = plan(args, shape)
-    model = make_model(args)
+    many = min(args.steps_per_execution, todo.steps // todo.passes)
+    compile_for_training(model, many, args.jit)
     images, labels = drawn_data(todo.images, shape, classes)
     if isinstance(model.output, dict):
         labels = dict.fromkeys(model.output, labels)
     ends: list[float] = []
     clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
-    options: dict[str, Any] = {"epochs": todo.passes * (1 + args.blocks), "verbose": 0, "callbacks": [clock]}
+    untimed = todo.passes * (2 if args.jit else 1)
+    options: dict[str, Any] = {"epochs": untimed + todo.passes * args.blocks, "verbose": 0, "callbacks": [clock]}
     if args.input == "tfdata":
         history = model.fit(pipeline(images, labels, args.batch_size), shuffle=False, **options)
     else:
         history = model.fit(images, labels, batch_size=args.batch_size, **options)
-    seconds = [end - start for start, end in itertools.pairwise(ends[todo.passes - 1 :: todo.passes])]
+    seconds = [end - start for start, end in itertools.pairwise(ends[untimed - 1 :: todo.passes])]
     losses = history.history["loss"]
-    versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
-    loss = [round(losses[0], 4), round(losses[-1], 4)]
-    report(name, args, seconds, todo.steps, versions, parameters=model.count_params(), loss=loss)
+    more = {"parameters": model.count_params(), "loss": [round(losses[0], 4), round(losses[-1], 4)]}
+    report(name, args, seconds, todo.steps, versions(), steps_per_execution=many, **more)
+
+
+def infer(args: argparse.Namespace, name: str) -> None:
+    """Calls of a `tf.function` on one batch in memory: a good deal faster than `predict` on a small batch."""
+    import keras
+    import tensorflow as tf
+
+    model, shape, classes = load(args)
+    if isinstance(model.output, dict):
+        model = keras.Model(model.input, model.output["logits"])
+    predict = tf.function(lambda batch: model(batch, training=False), jit_compile=args.jit)
+    images = tf.constant(drawn_data(args.batch_size, shape, classes)[0])
+    seconds = timed(args.blocks, lambda: [predict(images).numpy() for _ in range(args.steps)])
+    report(name, args, seconds, args.steps, versions())
 
 
 def main() -> None:
     parser = contender_parser(__doc__ or "")
-    parser.add_argument("--steps_per_execution", type=int, default=1, help="steps that one call of the graph runs")
+    parser.add_argument("--steps_per_execution", type=int, default=1, help="of one call of the graph, at most a pass")
     parser.add_argument("--jit", action="store_true", help="compile with XLA")
     parser.add_argument("--input", choices=("numpy", "tfdata"), default="numpy", help="how fit gets its batches")
+    parser.add_argument("--store_bfloat16", action="store_true", help="inference: the weights themselves in bfloat16")
     args = parser.parse_args()
     name = f"keras-{args.input}-{args.steps_per_execution}" + "-jit" * args.jit
+    if args.store_bfloat16 and (args.task, args.precision) != ("infer", "bfloat16"):
+        parser.error("--store_bfloat16 is for --task=infer --precision=bfloat16")
     if any(importlib.util.find_spec(package) is None for package in ("keras", "tensorflow")):
         return report_error(name, NOT_INSTALLED)
     from nets_keras import NETS  # needs Keras
@@ -99,7 +130,7 @@ def main() -> None:
     if args.net not in NETS:
         return report_error(name, f"no net {args.net!r} here, only {', '.join(NETS)}")
     try:
-        run(args, name)
+        (infer if args.task == "infer" else train)(args, name)
     except Exception as error:
         report_error(name, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
         sys.exit(1)

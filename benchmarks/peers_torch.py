@@ -1,4 +1,4 @@
-"""PyTorch as a contender: the usual training loop over tensors in memory, eager or compiled, with its fast options.
+"""PyTorch as a contender, eager or compiled, with its fast options: the usual training loop, or inference.
 
 python benchmarks/peers_torch.py --net=lenet5_tanh --batch_size=128 --precision=float32 --mode=compile --json
 """
@@ -10,16 +10,31 @@ import contextlib
 import functools
 import importlib.util
 import sys
-import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from harness import NOT_INSTALLED, contender_parser, cores, drawn_data, plan, report, report_error
+from harness import NOT_INSTALLED, contender_parser, cores, drawn_data, plan, report, report_error, timed
 
 Step = Callable[[Any, Any], Any]
 
-
 HEAD_WEIGHT = 0.3  # of an auxiliary head's loss; Szegedy et al. 2014, section 5
+
+
+def layout(args: argparse.Namespace) -> Any:
+    """How images and filters lie in memory."""
+    import torch
+
+    return torch.channels_last if args.channels_last else torch.contiguous_format
+
+
+def autocast(args: argparse.Namespace) -> Callable[[], Any]:
+    """A context in which PyTorch computes in the precision asked for; the parameters stay as they are."""
+    import torch
+
+    if args.precision == "float32" or args.store_bfloat16:
+        return contextlib.nullcontext
+    return functools.partial(torch.autocast, "cpu", torch.bfloat16)
 
 
 def make_step(net: Any, args: argparse.Namespace) -> Step:
@@ -28,9 +43,7 @@ def make_step(net: Any, args: argparse.Namespace) -> Step:
     from torch.nn.functional import cross_entropy
 
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=args.adam == "fused", foreach=args.adam == "foreach")
-    cast: Any = contextlib.nullcontext
-    if args.precision == "bfloat16":
-        cast = functools.partial(torch.autocast, "cpu", torch.bfloat16)
+    cast = autocast(args)
 
     def loss_of(images: Any, labels: Any) -> Any:
         with cast():
@@ -65,29 +78,63 @@ def block(passes: int, step: Step, images: Any, labels: Any, batch_size: int) ->
     return [losses[0], losses[-1]]
 
 
-def run(args: argparse.Namespace, name: str) -> None:
-    """Trains one block to warm up, then the timed ones, and reports."""
+def load(args: argparse.Namespace) -> tuple[Any, tuple[int, ...], int]:
+    """The net in the layout asked for, the shape of an image and the number of classes."""
     import torch
     from nets_torch import NETS
 
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     build, shape, classes = NETS[args.net]
+    return build(shape, classes).to(memory_format=layout(args)), shape, classes
+
+
+def train(args: argparse.Namespace, name: str) -> None:
+    """Trains one block to warm up, then the timed ones, and reports."""
+    import torch
+
+    net, shape, classes = load(args)
     todo = plan(args, shape)
-    layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    net: Any = build(shape, classes).to(memory_format=layout)
     images, labels = (torch.from_numpy(a) for a in drawn_data(todo.images, shape, classes))
-    images = images.contiguous(memory_format=layout)
+    images = images.contiguous(memory_format=layout(args))
     step = make_step(net, args)
-    first = float(block(todo.passes, step, images, labels, args.batch_size)[0])
-    seconds, last = [], first
-    for _ in range(args.blocks):
-        start = time.perf_counter()
-        last = float(block(todo.passes, step, images, labels, args.batch_size)[1])
-        seconds.append(time.perf_counter() - start)
+    losses: list[Any] = []
+
+    def train_block() -> None:
+        losses.extend(block(todo.passes, step, images, labels, args.batch_size))
+
+    seconds = timed(args.blocks, train_block)
     parameters = sum(p.numel() for p in net.parameters())
-    versions = {"torch": torch.__version__}
-    report(name, args, seconds, todo.steps, versions, parameters=parameters, loss=[round(first, 4), round(last, 4)])
+    loss = [round(float(losses[0]), 4), round(float(losses[-1]), 4)]
+    report(name, args, seconds, todo.steps, {"torch": torch.__version__}, parameters=parameters, loss=loss)
+
+
+def infer(args: argparse.Namespace, name: str) -> None:
+    """Calls the net on one batch in memory: moving statistics, no dropout, no gradients, no auxiliary heads."""
+    import torch
+    from nets_torch import HEADS
+
+    net, shape, classes = load(args)
+    rows = OrderedDict(net.named_children())
+    if rows.keys() & set(HEADS):
+        net = torch.nn.Sequential(OrderedDict((row, rows[row]) for row in rows if row not in HEADS))
+    dtype = torch.bfloat16 if args.store_bfloat16 else torch.float32
+    net = net.eval().to(dtype=dtype)
+    images = torch.from_numpy(drawn_data(args.batch_size, shape, classes)[0]).contiguous(memory_format=layout(args))
+    cast = autocast(args)
+
+    def predict(batch: Any) -> Any:
+        with cast():
+            return net(batch.to(dtype)).float()
+
+    if args.mode == "compile":
+        import torch._inductor.config as inductor
+
+        inductor.freezing = args.freeze
+        predict = torch.compile(predict, mode=args.compile_mode)
+    with torch.inference_mode():
+        seconds = timed(args.blocks, lambda: [predict(images) for _ in range(args.steps)])
+    report(name, args, seconds, args.steps, {"torch": torch.__version__})
 
 
 def main() -> None:
@@ -100,12 +147,22 @@ def main() -> None:
     )
     parser.add_argument("--channels_last", action="store_true", help="store the images as [N, H, W, C]")
     parser.add_argument(
+        "--freeze", action="store_true", help="compiled inference: weights become constants in the kernels' own layout"
+    )
+    parser.add_argument(
+        "--store_bfloat16",
+        action="store_true",
+        help="inference: the weights themselves in bfloat16, not cast each call",
+    )
+    parser.add_argument(
         "--adam", choices=("fused", "foreach", "single"), default="fused", help="torch.optim.Adam's implementation"
     )
     parser.add_argument("--threads", type=int, default=cores(), help="torch.set_num_threads")
     args = parser.parse_args()
+    if args.store_bfloat16 and (args.task, args.precision) != ("infer", "bfloat16"):
+        parser.error("--store_bfloat16 is for --task=infer --precision=bfloat16")
     name = "torch-" + (f"compile-{args.compile_mode}" if args.mode == "compile" else "eager")
-    name += "-channels_last" * args.channels_last + f"-{args.threads}threads"
+    name += "-channels_last" * args.channels_last + "-freeze" * args.freeze + f"-{args.threads}threads"
     if importlib.util.find_spec("torch") is None:
         return report_error(name, NOT_INSTALLED)
     from nets_torch import NETS  # needs PyTorch
@@ -113,7 +170,7 @@ def main() -> None:
     if args.net not in NETS:
         return report_error(name, f"no net {args.net!r} here, only {', '.join(NETS)}")
     try:
-        run(args, name)
+        (infer if args.task == "infer" else train)(args, name)
     except Exception as error:  # inductor raises many kinds when it finds no working C++ compiler
         report_error(name, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
         sys.exit(1)

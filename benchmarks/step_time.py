@@ -1,48 +1,81 @@
 """Training speed of rawcnn: shuffled batches, input, loss, gradient and update, as `rawcnn.train.loop.fit` runs them.
 
 python benchmarks/step_time.py --net=lenet5_tanh --batch_size=128 --precision=float32 --json
+
+With --task=infer, the speed of the trained net: images in memory, uint8, to logits as numpy, a batch a call.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import statistics
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from harness import OURS, contender_parser, drawn_data, plan, report
+from harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report, timed
 
 from rawcnn.quiet import start_tensorflow
 
 start_tensorflow()
 
 import tensorflow as tf  # noqa: E402
+from peak import convolution_peak, inference_flops, training_flops  # noqa: E402
 
 from rawcnn import precision  # noqa: E402
+from rawcnn.chain import Chain  # noqa: E402
 from rawcnn.data.source import Source  # noqa: E402
+from rawcnn.forms import plain  # noqa: E402
 from rawcnn.nets import NETS  # noqa: E402
-from rawcnn.train.loop import TrainState, fit, make_train_step, one_thread_per_op, side_by_side  # noqa: E402
+from rawcnn.train.loop import (  # noqa: E402
+    TrainState,
+    TrainStep,
+    fit,
+    make_train_step,
+    one_thread_per_op,
+    side_by_side,
+)
 from rawcnn.train.losses import LOSSES  # noqa: E402
 from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
-from rawcnn.train.recipes import recipe_of  # noqa: E402
+from rawcnn.train.recipes import Recipe, recipe_of  # noqa: E402
 from rawcnn.weights import named_weights  # noqa: E402
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train one epoch to warm up, then the timed ones, and report."""
-    recipe = recipe_of(args.net)
-    parts = args.parts or (side_by_side(args.batch_size) if recipe.small_ops else 1)
+def build(name: str, batch_size: int, precision_name: str = "float32", parts: int = 0) -> tuple[Chain, Recipe, int]:
+    """The net, its first recipe and the number of parts of a batch that run side by side (0: as the recipe says)."""
+    recipe = recipe_of(name)
+    parts = parts or (side_by_side(batch_size) if recipe.small_ops else 1)
     if recipe.small_ops and parts > 1:
         one_thread_per_op()
-    net = NETS[args.net](policy=precision.parse(args.precision))
+    return NETS[name](policy=precision.parse(precision_name)), recipe, parts
+
+
+def trainer(net: Chain, recipe: Recipe, parts: int) -> tuple[TrainState, TrainStep]:
+    """Training with Adam, whatever the recipe's optimizer, as the peers train."""
+    state = TrainState(net, OPTIMIZERS["adam"](named_weights(net), 0.001))
+    loss, heads = LOSSES[recipe.loss], recipe.head_weights
+    return state, make_train_step(state, loss, recipe.preprocess, parts=parts, head_weights=heads)
+
+
+def drawn_source(net: Chain, recipe: Recipe, args: argparse.Namespace) -> tuple[Plan, Source]:
+    """The plan of `args` for this net, and the images that it asks for."""
     height, width, channels = net.in_shape
     shape = (height - 2 * recipe.preprocess.pad, width - 2 * recipe.preprocess.pad, channels)
     classes = net.out_shape[0]
     todo = plan(args, shape)
     images, labels = drawn_data(todo.images, shape, classes)
-    source = Source((images * 255).astype(np.uint8), labels.astype(np.int32), tuple(map(str, range(classes))))
-    state = TrainState(net, OPTIMIZERS["adam"](named_weights(net), 0.001))
-    step = make_train_step(state, LOSSES[recipe.loss], recipe.preprocess, parts=parts, head_weights=recipe.head_weights)
+    return todo, Source((images * 255).astype(np.uint8), labels.astype(np.int32), tuple(map(str, range(classes))))
+
+
+Measured = tuple[list[float], dict[str, Any]]
+"""Seconds of each timed block, and what else the report says."""
+
+
+def train(net: Chain, recipe: Recipe, parts: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
+    """Train a block to warm up, then the timed ones."""
+    state, step = trainer(net, recipe, parts)
     ends, losses, waited = [], [], []
     epochs = todo.passes * (args.blocks + 1)
     for now in fit(state, step, source, batch_size=args.batch_size, epochs=epochs, seed=0):
@@ -50,17 +83,80 @@ def run(args: argparse.Namespace) -> None:
         if now.epoch_ended and now.epoch % todo.passes == 0:
             ends.append(time.perf_counter())
             losses.append(round(now.loss, 4))
+    return np.diff(ends).tolist(), {"loss": losses, "data_share": round(float(np.median(waited)), 3)}
+
+
+def infer(net: Chain, recipe: Recipe, parts: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
+    """Classify a block of batches to warm up, then the timed ones."""
+
+    @tf.function
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        return tf.concat([net(recipe.preprocess(part)) for part in tf.split(images, parts)], axis=0)
+
+    def block() -> None:
+        for first in (k * args.batch_size % todo.images for k in range(todo.steps)):
+            logits(tf.constant(source.images[first : first + args.batch_size])).numpy()
+
+    return timed(args.blocks, block), {}
+
+
+TASKS: dict[str, tuple[Callable[..., Measured], Callable[[Chain], int]]] = {
+    "train": (train, training_flops),
+    "infer": (infer, inference_flops),
+}
+
+
+def speeds(net: Chain, flops: int, images_per_second: float, parts: int) -> dict[str, float]:
+    """What the net computes in a second, and its share of what this process can compute at best."""
+    gflops, peak = images_per_second * flops / 1e9, convolution_peak(net.policy.compute, parts)
+    return {
+        "gflop_per_image": round(flops / 1e9, 4),
+        "gflop_per_second": round(gflops, 1),
+        "peak_gflop_per_second": round(peak, 1),
+        "share_of_peak": round(gflops / peak, 4),
+    }
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure the task, then the peak, and report."""
+    task, count_flops = TASKS[args.task]
+    net, recipe, parts = build(args.net, args.batch_size, args.precision, args.parts)
+    todo, source = drawn_source(net, recipe, args)
+    seconds, more = task(net, recipe, parts, todo, source, args)
+    memory = peak_memory_mb()  # before the convolution that measures the peak takes its share
+    images_per_second = todo.steps * args.batch_size / statistics.median(seconds)
+    more |= speeds(net, count_flops(net), images_per_second, parts)
+    more |= {"ms_spread": [round(1000 * s / todo.steps, 4) for s in (min(seconds), max(seconds))]}
+    more |= {"parts": parts, "compute": net.policy.compute.name, "plain": args.plain, "peak_memory_mb": memory}
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
-    more = {"parts": parts, "loss": losses, "data_share": round(float(np.median(waited)), 3)}
-    report(OURS, args, np.diff(ends).tolist(), todo.steps, versions, parameters=net.num_params(), **more)
+    report(OURS, args, seconds, todo.steps, versions, parameters=net.num_params(), **more)
+    if not args.json:
+        low, high = more["ms_spread"]
+        print(
+            f"{low:.3f} to {high:.3f} ms/step (n={len(seconds)}); {more['gflop_per_second']:,.0f} GFLOP/s, "
+            f"{more['share_of_peak']:.0%} of the {more['peak_gflop_per_second']:,.0f} that a 3x3 convolution reaches "
+            f"in {more['compute']}"
+        )
 
 
-def main() -> None:
-    parser = contender_parser(__doc__ or "")
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags of every contender, and our own."""
+    shared = contender_parser(__doc__ or "")
+    parser = argparse.ArgumentParser(
+        description=shared.description, parents=[shared], conflict_handler="resolve", allow_abbrev=False
+    )
+    parser.add_argument("--precision", choices=precision.NAMES, default="float32", help="of the computation")
     parser.add_argument(
         "--parts", type=int, default=0, help="parts of a batch side by side; 0: as the net's recipe says"
     )
-    run(parser.parse_args())
+    parser.add_argument("--plain", default="", help="faster forms to leave out, or all; see rawcnn/forms.py")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    args = parse()
+    with plain(*filter(None, args.plain.split(","))):
+        run(args)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.layers import Activation, Conv2D, Layer, MaxPool
+from rawcnn import ops
+from rawcnn.forms import fast
+from rawcnn.layers import Activation, Conv2D, Layer, MaxPool, activate
 from rawcnn.variables import Initializer, fold
 
 
@@ -53,13 +55,23 @@ class Inception(Layer):
         self.pool_proj = conv("pool_proj", pool_proj, 1)
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        read = (self.conv1x1, self.conv3x3_reduce, self.conv5x5_reduce)
+        conv1x1, conv3x3_reduce, conv5x5_reduce = _as_one(read, x) if fast("inception") else [row(x) for row in read]
         branches = (
-            self.conv1x1(x),
-            self.conv3x3(self.conv3x3_reduce(x)),
-            self.conv5x5(self.conv5x5_reduce(x)),
+            conv1x1,
+            self.conv3x3(conv3x3_reduce),
+            self.conv5x5(conv5x5_reduce),
             self.pool_proj(self.pool(x)),
         )
         return tf.concat(branches, axis=-1)
 
     def multiply_adds(self) -> int:
         return sum(layer.multiply_adds() for layer in self.submodules if isinstance(layer, Conv2D))
+
+
+def _as_one(rows: Sequence[Conv2D], x: tf.Tensor) -> list[tf.Tensor]:
+    """What convolutions of one size and activation make of the same input: one convolution of all their filters."""
+    w = tf.concat([tf.cast(row.w, x.dtype) for row in rows], axis=-1)
+    b = tf.concat([tf.cast(row.b, x.dtype) for row in rows], axis=0)
+    y = activate(ops.add_bias(ops.conv2d(x, w), b), rows[0].activation)
+    return tf.split(y, [row.out_shape[-1] for row in rows], axis=-1)

@@ -55,7 +55,10 @@ class Layer(tf.Module):
         return 0
 
 
-def _activate(x: tf.Tensor, activation: Activation | None) -> tf.Tensor:
+def activate(x: tf.Tensor, activation: Activation | None) -> tf.Tensor:
+    """The activation of `x`, if there is one."""
+    if activation is tf.nn.relu:
+        return ops.relu(x)
     return x if activation is None else activation(x)
 
 
@@ -63,7 +66,7 @@ class Conv2D(Layer):
     """Convolution with a bias and an optional activation. `[N, H, W, C] -> [N, H', W', filters]`.
 
     `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME" or "VALID"; `groups` cuts
-    channels and filters into so many parts that do not see each other; `b_init` is a number or an initializer. Raises
+    channels and filters into so many parts that do not see each other (Krizhevsky et al. 2012, section 3.2: two GPUs); `b_init` is a number or an initializer. Raises
     `UsageError` when the window or the groups do not fit.
     """
 
@@ -92,8 +95,15 @@ class Conv2D(Layer):
         self.b = bias_variable((filters,), b_init, fan_in=size * size * channels // groups, seed=fold(seed, "b"))
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        x = ops.conv2d(x, tf.cast(self.w, x.dtype), self.stride, self.padding, self.groups)
-        return _activate(ops.add_bias(x, tf.cast(self.b, x.dtype)), self.activation)
+        w, b = tf.cast(self.w, x.dtype), tf.cast(self.b, x.dtype)
+        if self.groups == 1:
+            return self._convolve(x, w, b)
+        # In parts, because TensorFlow's grouped kernel has no gradients in float64 and is no faster.
+        towers = zip(*(tf.split(t, self.groups, axis=-1) for t in (x, w, b)), strict=True)
+        return tf.concat([self._convolve(*tower) for tower in towers], axis=-1)
+
+    def _convolve(self, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        return activate(ops.add_bias(ops.conv2d(x, w, self.stride, self.padding), b), self.activation)
 
     def multiply_adds(self) -> int:
         return math.prod(self.out_shape[:2]) * math.prod(self.w.shape)
@@ -140,7 +150,7 @@ class PartialConv2D(Layer):
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         x = ops.partial_conv2d(x, tf.cast(self.w, x.dtype), self.table, self.padding)
-        return _activate(ops.add_bias(x, tf.cast(self.b, x.dtype)), self.activation)
+        return activate(ops.add_bias(x, tf.cast(self.b, x.dtype)), self.activation)
 
     def multiply_adds(self) -> int:
         return math.prod(self.out_shape[:2]) * math.prod(self.w.shape)
@@ -170,7 +180,7 @@ class Subsample(Layer):
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         x = ops.subsample(x, tf.cast(self.w, x.dtype), tf.cast(self.b, x.dtype), self.size)
-        return _activate(x, self.activation)
+        return activate(x, self.activation)
 
     def multiply_adds(self) -> int:
         return math.prod(self.out_shape)
@@ -199,7 +209,7 @@ class Dense(Layer):
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         x = tf.matmul(x, tf.cast(self.w, x.dtype))
-        return _activate(tf.nn.bias_add(x, tf.cast(self.b, x.dtype)), self.activation)
+        return activate(tf.nn.bias_add(x, tf.cast(self.b, x.dtype)), self.activation)
 
     def multiply_adds(self) -> int:
         return math.prod(self.w.shape)
@@ -301,10 +311,10 @@ class BatchNorm(Layer):
             y, mean, variance = ops.batch_norm(x, gamma, beta, self.epsilon)
             for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign_sub((1.0 - self.momentum) * (moving - tf.cast(now, tf.float32)))
-            return _activate(y, self.activation)
+            return activate(y, self.activation)
         mean, variance = tf.cast(self.moving_mean, wide), tf.cast(self.moving_variance, wide)
         scale = gamma * tf.math.rsqrt(variance + self.epsilon)
-        return _activate(tf.cast(tf.cast(x, wide) * scale + (beta - mean * scale), x.dtype), self.activation)
+        return activate(tf.cast(tf.cast(x, wide) * scale + (beta - mean * scale), x.dtype), self.activation)
 
 
 class Dropout(Layer):

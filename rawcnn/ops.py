@@ -1,12 +1,15 @@
 """Pure functions that `tf.nn` lacks: each takes tensors and computes in the dtype of its input."""
 
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from rawcnn import faster
 from rawcnn.errors import UsageError
+from rawcnn.forms import fast
 
 
 def window_shape(length: int, size: int, stride: int = 1, padding: str = "SAME") -> int:
@@ -26,13 +29,30 @@ def window_shape(length: int, size: int, stride: int = 1, padding: str = "SAME")
     return out
 
 
+def shift_and_scale(x: tf.Tensor, scale: np.ndarray, low: np.ndarray) -> tf.Tensor:
+    """`x * scale + low` in float32; `x` of any type, `scale` and `low` one number each, or one a channel."""
+    if fast("preprocess") and None not in x.shape[1:] and math.prod(x.shape[1:]) >= faster.LARGE:
+        return faster.shift_and_scale(x, tf.constant(scale), tf.constant(low))
+    return tf.cast(x, tf.float32) * scale + low
+
+
+def relu(x: tf.Tensor) -> tf.Tensor:
+    """`tf.nn.relu`. Any shape."""
+    return faster.relu(x) if fast("relu") and x.dtype == tf.bfloat16 else tf.nn.relu(x)
+
+
+def tanh(x: tf.Tensor) -> tf.Tensor:
+    """`tf.tanh`. Any shape."""
+    return faster.tanh(x) if fast("tanh") and x.dtype == tf.bfloat16 else tf.tanh(x)
+
+
 def scaled_tanh(x: tf.Tensor) -> tf.Tensor:
     """`1.7159 tanh(2x/3)`, so that f(1) = 1 and f(-1) = -1. Any shape (LeCun et al. 1998, eq. 6 and appendix A).
 
     >>> scaled_tanh(tf.constant([-1.0, 0.0, 1.0])).numpy().round(4)
     array([-1.,  0.,  1.], dtype=float32)
     """
-    return 1.7159 * tf.tanh(x * (2.0 / 3.0))
+    return 1.7159 * tanh(x * (2.0 / 3.0))
 
 
 def lrn(x: tf.Tensor, *, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75) -> tf.Tensor:
@@ -40,14 +60,16 @@ def lrn(x: tf.Tensor, *, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: 
 
     `y_i = x_i / (k + alpha * sum_{j = i - n//2 ... i + n//2} x_j^2) ** beta` (Krizhevsky et al. 2012, section 3.3).
     Caffe and PyTorch divide alpha by n: their alpha is `n` times this one. The sum over neighbours is a product with a
-    band matrix, and is taken in float32 when `x` is narrower. Raises `UsageError` for an even `n`.
+    band matrix; powers are taken in float32 when `x` is narrower. Raises `UsageError` for an even `n`.
     """
     if n < 1 or n % 2 == 0:
         raise UsageError(f"LRN needs an odd window of channels, not n={n}: the paper uses n=5.")
-    wide = x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, tf.float32)
     channels = np.arange(x.shape[-1])
-    band = tf.constant(np.abs(channels[:, None] - channels) <= n // 2, wide.dtype)
-    energy = tf.tensordot(wide * wide, band, 1)
+    band = np.abs(channels[:, None] - channels) <= n // 2
+    if fast("lrn"):
+        return faster.lrn(x, band, k, alpha, beta)
+    wide = x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, tf.float32)
+    energy = tf.tensordot(wide * wide, tf.constant(band, wide.dtype), 1)
     return tf.cast(wide * tf.pow(k + alpha * energy, -beta), x.dtype)
 
 
@@ -62,115 +84,38 @@ def subsample(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor, size: int = 2) -> tf.Ten
 def average_pool(x: tf.Tensor, size: int = 2) -> tf.Tensor:
     """Mean over windows that do not overlap; a rest at the lower and right edge is dropped.
 
-    `[N, H, W, C] -> [N, H // size, W // size, C]`. Equals `tf.nn.avg_pool2d(x, size, size, "VALID")`, whose gradient
-    kernel takes 3 times as long as the one written here.
+    `[N, H, W, C] -> [N, H // size, W // size, C]`. Equals `tf.nn.avg_pool2d(x, size, size, "VALID")`.
     """
-    height, width, channels = x.shape[1:]
-    if height % size or width % size:
-        return tf.nn.avg_pool2d(x, size, size, "VALID")
-
-    @tf.custom_gradient
-    def pool(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        def spread(dy: tf.Tensor) -> tf.Tensor:
-            wide = tf.concat([dy / size**2] * size, axis=-1)
-            rows = tf.reshape(wide, (-1, height // size, 1, width * channels))
-            return tf.reshape(tf.concat([rows] * size, axis=2), (-1, height, width, channels))
-
-        return tf.nn.avg_pool2d(x, size, size, "VALID"), spread
-
-    return pool(x)
+    height, width = x.shape[1:3]
+    if fast("average_pool") and height and width and not (height % size or width % size):
+        return faster.average_pool(x, size)
+    return tf.nn.avg_pool2d(x, size, size, "VALID")
 
 
-def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", groups: int = 1) -> tf.Tensor:
-    """`tf.nn.conv2d`. `[N, H, W, C] -> [N, H', W', K]`; `w` is `[size, size, C / groups, K]`.
+def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME") -> tf.Tensor:
+    """`tf.nn.conv2d`. `[N, H, W, C] -> [N, H', W', K]`; `w` is `[size, size, C, K]`.
 
-    With `groups` > 1, the g-th part of the filters sees the g-th part of the channels only (Krizhevsky et al. 2012,
-    section 3.2: two GPUs); in parts because TensorFlow's grouped kernel has no gradients in float64 and is no faster.
-
-    Two gradients are computed in equal forms that are faster: that of `x` where a few input channels fill only part of
-    a vector register (LeNet's C3; see `_spread_columns`), and that of `w` where large windows see many channels
-    (`cifar_wide`; see `_filter_products`).
+    Where another form of the convolution or of one of its gradients is known to be faster, that is used
+    (`rawcnn.faster`).
     """
-    if groups > 1:
-        parts = zip(tf.split(x, groups, axis=-1), tf.split(w, groups, axis=-1), strict=True)
-        return tf.concat([conv2d(part, filters, stride, padding) for part, filters in parts], axis=-1)
-    size, _, channels, _ = w.shape
-    columns = (x.shape[2] or 0) - size + 1
-    few = padding == "VALID" and 1 < channels <= 32 // size and columns > 0 and columns % size == 0
-    many = size > 3 and channels >= 256
-    if stride != 1 or not (few or many):
-        return tf.nn.conv2d(x, w, stride, padding)
-
-    @tf.custom_gradient
-    def convolve(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            plain = {"out_backprop": dy, "strides": [1, 1, 1, 1], "padding": padding}
-            if few:
-                dw = tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=w.shape, **plain)
-                return _spread_columns(dy, w, x.shape[1]), dw
-            dx = tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=w, **plain)
-            return dx, _filter_products(x, dy, size, padding)
-
-        return tf.nn.conv2d(x, w, 1, padding), gradient
-
-    return convolve(x, w)
-
-
-def _filter_products(x: tf.Tensor, dy: tf.Tensor, size: int, padding: str) -> tf.Tensor:
-    """The gradient of a convolution's filter, `[size, size, C, K]`: a product of matrices for each of its pixels.
-
-    Pixel (i, j) of the filter met the pixels of `x` that lie (i, j) away from those of the result.
-    """
-    if padding == "SAME":
-        before = (size - 1) // 2
-        x = tf.pad(x, [[0, 0], [before, size - 1 - before], [before, size - 1 - before], [0, 0]])
-    height, width, filters = tf.shape(dy)[1], tf.shape(dy)[2], dy.shape[-1]
-    met = [x[:, i : i + height, j : j + width] for i in range(size) for j in range(size)]
-    dy = tf.reshape(dy, (-1, filters))
-    products = [tf.matmul(tf.reshape(part, (-1, x.shape[-1])), dy, transpose_a=True) for part in met]
-    return tf.reshape(tf.stack(products), (size, size, x.shape[-1], filters))
-
-
-def _spread_columns(dy: tf.Tensor, w: tf.Tensor, height: int) -> tf.Tensor:
-    """The gradient of a convolution's input, rows first: `[N, H', W', K] -> [N, height, W' + size - 1, C]`.
-
-    A convolution that is transposed along the height alone gives each column of `dy` a strip of size * C numbers; the
-    strip of column j belongs to the columns j ... j + size - 1 of the input. Strips that lie `size` columns apart
-    tile the width, so all are added up as `size` tilings, each shifted by one column.
-    """
-    size, _, channels, filters = w.shape
-    columns = dy.shape[2]
-    strips = tf.raw_ops.Conv2DBackpropInput(
-        input_sizes=tf.stack([tf.shape(dy)[0], height, columns, size * channels]),
-        filter=tf.reshape(w, (size, 1, size * channels, filters)),
-        out_backprop=dy,
-        strides=[1, 1, 1, 1],
-        padding="VALID",
-    )
-    strips = tf.reshape(strips, (-1, columns // size, size, size * channels))
-    tilings = [tf.reshape(strips[:, :, k], (-1, columns * channels)) for k in range(size)]
-    shifted = [tf.pad(t, [[0, 0], [k * channels, (size - 1 - k) * channels]]) for k, t in enumerate(tilings)]
-    return tf.reshape(tf.add_n(shifted), (-1, height, columns + size - 1, channels))
+    if fast("conv2d_blocks") and faster.suits_blocks(x, w, stride):
+        return faster.conv2d_blocks(x, w, stride, padding)
+    forms = {
+        "rows": fast("conv2d_rows") and faster.suits_rows(x, w, stride),
+        "strips": fast("conv2d_strips") and faster.suits_strips(x, w, stride, padding),
+        "products": fast("conv2d_products") and faster.suits_products(w, stride),
+        "beside": fast("conv2d_beside") and faster.suits_beside(x, w, stride, padding),
+    }
+    if any(forms.values()):
+        return faster.conv2d(x, w, padding, **forms)
+    return tf.nn.conv2d(x, w, stride, padding)
 
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """`x + b`, `b` being one number per channel. `[N, H, W, C] -> [N, H, W, C]`.
-
-    Equals `tf.nn.bias_add`, whose gradient kernel is slow for a few channels: here it first sums whole rows of pixels.
-    """
-    _, _, width, channels = x.shape
-    if channels > 32 or width is None:
-        return tf.nn.bias_add(x, b)
-
-    @tf.custom_gradient
-    def add(x: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            row = tf.reduce_sum(tf.reshape(dy, (-1, width * channels)), axis=0)
-            return dy, tf.reduce_sum(tf.reshape(row, (width, channels)), axis=0)
-
-        return tf.nn.bias_add(x, b), gradient
-
-    return add(x, b)
+    """`x + b`, `b` being one number per channel. `[N, H, W, C] -> [N, H, W, C]`."""
+    if fast("add_bias") and x.shape[-1] <= 32 and x.shape[2]:
+        return faster.add_bias(x, b)
+    return tf.nn.bias_add(x, b)
 
 
 def batch_norm(

@@ -11,8 +11,17 @@ LIBRARY = sorted((ROOT / "rawcnn").rglob("*.py"))
 # A module imports only from modules on a lower rank, or its own where the rank is a family.
 RANKS = [
     ["errors", "quiet", "files", "machine"],
-    ["variables", "precision", "ops", "figures", "data.download", "data.strokes", "data.idx", "data.cache"],
-    ["data.drawn", "data.mnist", "data.cifar", "data.own_image", "data.image_files", "data.views", "data.colour"],
+    ["forms", "faster", "variables", "precision", "figures", "data.download", "data.strokes", "data.idx", "data.cache"],
+    [
+        "ops",
+        "data.drawn",
+        "data.mnist",
+        "data.cifar",
+        "data.own_image",
+        "data.image_files",
+        "data.views",
+        "data.colour",
+    ],
     ["data.augment", "data.source", "pictures", "train.metrics", "train.losses", "train.schedules"],
     ["layers", "data.folder"],
     ["chain", "blocks", "train.optimizers", "data.datasets"],

@@ -7,6 +7,7 @@ import ast
 import importlib.util
 import json
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +32,6 @@ def load(name: str) -> ModuleType:
 
 
 harness = load("harness")
-vs_peers = load("vs_peers")
 whole_command = load("whole_command")
 
 
@@ -55,8 +55,9 @@ def test_a_race_runs_the_contenders_in_turn_and_reads_their_last_json_line(tmp_p
     log = tmp_path / "log"
     program = f"print('noise'); print('{json.dumps(line(123.0))}'); print('-'); open({str(log)!r}, 'a')"
     contenders = [fake(name, f"{program}.write({name!r})") for name in "AB"]
-    rounds = harness.race(contenders, rounds=2, timeout=60)
-    assert log.read_text() == "ABAB"
+    logged: list[str] = []
+    rounds = harness.race(contenders, rounds=2, timeout=60, log=lambda result: logged.append(result["contender"]))
+    assert log.read_text() == "".join(logged) == "ABAB"
     assert [[r["contender"] for r in results] for results in rounds] == [["A", "B"], ["A", "B"]]
     assert all(r["images_per_second"] == 123.0 and 0 <= r["others"] <= 1 for results in rounds for r in results)
 
@@ -105,6 +106,8 @@ def test_ratio_is_taken_per_round_to_the_fastest_peer_of_that_round() -> None:
         [result("rawcnn", 100), result("keras", 50), result("torch", 100)],
     ]
     assert harness.ratios_to_fastest(rounds) == [(1.5, "torch"), (2.0, "keras"), (1.0, "torch")]
+    renamed = [[result("ours", 300), *results[1:]] for results in rounds]
+    assert harness.ratio_line(renamed, "ours").startswith("**ours / fastest peer of the round: 2.00**")
     sentence = harness.ratio_line(rounds)
     assert "1.50** (spread 1.00 to 2.00, n=3 rounds; fastest peer: keras, torch)" in sentence
 
@@ -185,6 +188,13 @@ def test_data_of_many_classes_take_no_more_than_the_images() -> None:
     assert images.shape == (4, 64, 64, 3) and labels.max() >= 1000
 
 
+def test_the_first_block_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    lengths = iter((100.0, 1.0, 2.0))
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
+    assert harness.timed(2, lambda: now.__setitem__(0, now[0] + next(lengths))) == [1.0, 2.0]
+
+
 def tiny_keras(shape: Any, classes: int) -> Any:
     """Three outputs named as GoogLeNet's, all near chance."""
     import keras
@@ -213,6 +223,22 @@ def tiny_torch(shape: Any, classes: int) -> Any:
     return Tiny()
 
 
+def tiny_torch_rows(shape: Any, classes: int) -> Any:
+    """A chain whose heads fail if they are called."""
+    import torch
+
+    class Fails(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            raise AssertionError("a head ran in inference")
+
+    return torch.nn.Sequential(
+        OrderedDict(flat=torch.nn.Flatten(), aux1=Fails(), logits=torch.nn.Linear(64, classes), aux2=Fails())
+    )
+
+
+TINY_SHAPE = {"keras": (8, 8, 1), "torch": (1, 8, 8)}
+
+
 @pytest.mark.parametrize(("peer", "tiny"), [("keras", tiny_keras), ("torch", tiny_torch)])
 def test_peers_train_heads_at_their_weight_and_in_passes(
     peer: str, tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -220,7 +246,7 @@ def test_peers_train_heads_at_their_weight_and_in_passes(
     """The first loss is one batch's, when all outputs are 0: ln 100 for the logits, and 0.3 of it for each head."""
     pytest.importorskip(peer)
     nets, script = load(f"nets_{peer}"), load(f"peers_{peer}")
-    monkeypatch.setitem(nets.NETS, "tiny", (tiny, (8, 8, 1) if peer == "keras" else (1, 8, 8), 100))
+    monkeypatch.setitem(nets.NETS, "tiny", (tiny, TINY_SHAPE[peer], 100))
     flags = ("--net=tiny", "--batch_size=8", "--steps=2", "--images=8", "--blocks=3", "--json")
     monkeypatch.setattr(sys, "argv", [f"peers_{peer}.py", *flags])
     script.main()
@@ -228,6 +254,27 @@ def test_peers_train_heads_at_their_weight_and_in_passes(
     assert found.get("error") is None
     assert (found["parameters"], found["n"]) == (3 * 65 * 100, 3)
     assert found["loss"][0] == pytest.approx(1.6 * np.log(100), rel=1e-4) and found["loss"][1] < found["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("peer", "flags"),
+    [("keras", ()), ("keras", ("--precision=bfloat16", "--store_bfloat16")), ("torch", ("--precision=bfloat16",))],
+)
+def test_peers_infer_without_heads(
+    peer: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(peer)
+    nets, script = load(f"nets_{peer}"), load(f"peers_{peer}")
+    monkeypatch.setitem(nets.NETS, "tiny", (tiny_keras if peer == "keras" else tiny_torch_rows, TINY_SHAPE[peer], 10))
+    shared = ("--net=tiny", "--task=infer", "--batch_size=3", "--steps=2", "--blocks=1", "--json")
+    monkeypatch.setattr(sys, "argv", [f"peers_{peer}.py", *shared, *flags])
+    script.main()
+    if peer == "keras":
+        import keras
+
+        keras.config.set_dtype_policy("float32")
+    found = json.loads(capsys.readouterr().out)
+    assert (found.get("error"), found["n"], found["batch_size"]) == (None, 1, 3)
 
 
 def test_both_peers_build_the_same_nets() -> None:
@@ -244,23 +291,6 @@ def test_versions_and_machine_are_complete() -> None:
     facts = harness.machine()
     assert facts["cores"] >= 1 and set(facts["isa"]) <= set(harness.ISA_FLAGS)
     assert facts["cpu"] in harness.machine_line()
-
-
-def test_vs_peers_gives_all_contenders_the_same_task_and_writes_the_results(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shared = {"--net=lenet5_tanh", "--batch_size=64", "--precision=bfloat16", "--json"}
-    entries = vs_peers.contenders("lenet5_tanh", 64, "bfloat16")
-    assert entries[0].name == "rawcnn" and all(shared <= set(entry.command) for entry in entries)
-    assert len({entry.command for entry in entries}) == len(entries) == 1 + len(vs_peers.PEERS)
-
-    makeup = [fake("rawcnn", f"print('{json.dumps(line(300))}')"), fake("peer", f"print('{json.dumps(line(200))}')")]
-    monkeypatch.setattr(vs_peers, "contenders", lambda *_: makeup)
-    monkeypatch.setattr(sys, "argv", ["vs_peers.py", "--rounds=1", f"--out={tmp_path / 'RESULTS.md'}"])
-    vs_peers.main()
-    text = (tmp_path / "RESULTS.md").read_text()
-    assert "## lenet5_tanh, batch 128, float32" in text and "**rawcnn / fastest peer of the round: 1.50**" in text
-    assert "python benchmarks/vs_peers.py --rounds=1" in text and "Machine:" in text and "n=1" in text
 
 
 @pytest.mark.parametrize(

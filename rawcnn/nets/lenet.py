@@ -7,7 +7,7 @@ import tensorflow as tf
 from rawcnn.chain import Chain, row
 from rawcnn.errors import UsageError
 from rawcnn.layers import RBF, AveragePool, Conv2D, Dense, Flatten, PartialConv2D, Subsample
-from rawcnn.ops import bitmaps, scaled_tanh
+from rawcnn.ops import bitmaps, scaled_tanh, tanh
 from rawcnn.precision import FLOAT32, Policy
 from rawcnn.variables import lecun_uniform, truncated_normal
 
@@ -56,7 +56,7 @@ LENET5 = (  #                                                                  o
 )
 
 _lab = {"w_init": truncated_normal(0.1), "b_init": 0.1}
-_tanh_conv, _tanh_dense = row(Conv2D, activation=tf.tanh, **_lab), row(Dense, activation=tf.tanh, **_lab)
+_tanh_conv, _tanh_dense = row(Conv2D, activation=tanh, **_lab), row(Dense, activation=tanh, **_lab)
 _relu_conv, _relu_dense = row(Conv2D, activation=tf.nn.relu, **_lab), row(Dense, activation=tf.nn.relu, **_lab)
 _pool, _flatten, _linear = row(AveragePool), row(Flatten), row(Dense, **_lab)
 
