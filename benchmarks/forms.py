@@ -36,21 +36,24 @@ class Case(NamedTuple):
         return f"{self.net}, {self.batch_size}, {self.precision}"
 
 
-_lenet = Case("lenet5_tanh", 128, "float32", 300)
-_wide, _alexnet_bn = Case("cifar_wide", 128, "bfloat16", 3), Case("alexnet_bn", 128, "bfloat16", 3)
+_lenet, _lenet_bfloat16 = Case("lenet5_tanh", 128, "float32", 300), Case("lenet5_tanh", 256, "bfloat16", 200)
+_wide, _alexnet_bn = Case("cifar_wide", 128, "bfloat16", 4), Case("alexnet_bn", 128, "bfloat16", 4)
+_alexnet, _googlenet = Case("alexnet", 128, "bfloat16", 4), Case("googlenet", 64, "bfloat16", 4)
 
 CASES: dict[str, Case] = {
     "parts": _lenet,
     "average_pool": _lenet,
     "add_bias": _lenet,
     "conv2d_strips": _lenet,
-    "tanh": Case("lenet5_tanh", 256, "bfloat16", 200),
+    "conv2d_rows": _lenet_bfloat16,
+    "tanh": _lenet_bfloat16,
     "conv2d_products": _wide,
     "conv2d_beside": _wide,
     "conv2d_blocks": _alexnet_bn,
-    "relu": _alexnet_bn,
-    "lrn": Case("alexnet", 128, "bfloat16", 3),
-    "inception": Case("googlenet", 64, "bfloat16", 3),
+    "preprocess": _alexnet,
+    "lrn": _alexnet,
+    "relu": _googlenet,
+    "inception": _googlenet,
 }
 WHAT = {"parts": "parts of a batch side by side, one thread per op", **FORMS}  # parts are a flag of their own
 

@@ -53,19 +53,19 @@ Ways = dict[str, tuple[str, ...]]
 
 TRAIN: Ways = {
     "rawcnn bfloat16": (RAWCNN, BFLOAT16),
-    "rawcnn float32": (RAWCNN, FLOAT32),
     PLAIN_KERAS: (KERAS, FLOAT32),
     "Keras fit bfloat16": (KERAS, BFLOAT16),
     "Keras fit bfloat16, many steps": (KERAS, BFLOAT16, MANY),
-    "Keras fit bfloat16, many steps, tf.data": (KERAS, BFLOAT16, MANY, "--input=tfdata"),
     "Keras fit bfloat16, many steps, XLA": (KERAS, BFLOAT16, MANY, "--jit"),
-    "PyTorch float32, channels_last": (TORCH, FLOAT32, LAST),
     "PyTorch bfloat16": (TORCH, BFLOAT16),
     "PyTorch bfloat16, channels_last": (TORCH, BFLOAT16, LAST),
-    "PyTorch bfloat16 compile": (TORCH, BFLOAT16, COMPILE),
     "PyTorch bfloat16 compile, channels_last": (TORCH, BFLOAT16, COMPILE, LAST),
 }
 TRAIN_MORE: Ways = {  # fast on small nets or on processors without bfloat16 only
+    "rawcnn float32": (RAWCNN, FLOAT32),
+    "Keras fit bfloat16, many steps, tf.data": (KERAS, BFLOAT16, MANY, "--input=tfdata"),
+    "PyTorch bfloat16 compile": (TORCH, BFLOAT16, COMPILE),
+    "PyTorch float32, channels_last": (TORCH, FLOAT32, LAST),
     "Keras fit float32, many steps": (KERAS, FLOAT32, MANY),
     "Keras fit float32, many steps, tf.data": (KERAS, FLOAT32, MANY, "--input=tfdata"),
     "Keras fit float32, many steps, XLA": (KERAS, FLOAT32, MANY, "--jit"),
@@ -119,7 +119,7 @@ SETTINGS = {
 INFER_BATCH_SIZES = (1, 64)
 BLOCKS = 2  # timed ones of a process in a race; a scout has one, of half the images
 MOST_STEPS = 2000  # of a block: inference of single images would take long
-MOST_PEERS, NEAR = 3, 0.75  # at most so many peers race, none slower in scouting than this part of the fastest
+MOST_PEERS, NEAR = 2, 0.75  # at most so many peers race, none slower in scouting than this part of the fastest
 
 Entry = tuple[str, int]
 """A configuration and a batch size."""

@@ -190,9 +190,9 @@ def _blocks(length: int, size: int, stride: int, padding: str, blocks: int) -> _
 def suits_strips(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> bool:
     """A few channels, which fill only part of a vector register: LeNet's C3 in float32."""
     size, _, channels, _ = w.shape
-    columns = (x.shape[2] or 0) - size + 1
-    fits = padding == "VALID" and stride == 1 and columns > 0 and columns % size == 0
-    return x.dtype == tf.float32 and fits and 1 < channels <= 32 // size
+    if None in x.shape[1:3] or x.dtype != tf.float32 or padding != "VALID" or stride != 1:
+        return False
+    return 1 < channels <= 32 // size and (x.shape[2] - size + 1) % size == 0
 
 
 def suits_rows(x: tf.Tensor, w: tf.Tensor, stride: int) -> bool:
@@ -207,9 +207,9 @@ def suits_products(w: tf.Tensor, stride: int) -> bool:
 
 def suits_beside(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> bool:
     """Large windows on many channels, and results so narrow that they fill less than half a tile."""
-    narrow = padding == "VALID" and (x.shape[2] or BESIDE) - w.shape[0] + 1 < BESIDE // 2
-    whole = x.shape[0] is not None and x.shape[0] % BESIDE == 0
-    return x.dtype == tf.bfloat16 and suits_products(w, stride) and narrow and whole
+    if None in x.shape or x.dtype != tf.bfloat16 or padding != "VALID" or not suits_products(w, stride):
+        return False
+    return x.shape[0] % BESIDE == 0 and x.shape[2] - w.shape[0] + 1 < BESIDE // 2
 
 
 def conv2d(
@@ -293,7 +293,7 @@ def conv2d_beside(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
 
 def beside_gradient(dy: tf.Tensor, w: tf.Tensor, height: int) -> tf.Tensor:
     """The gradient of `conv2d_beside`'s input: strips as in `strips_gradient`, added up 16 columns apart."""
-    size, _, channels, _ = w.shape
+    size = w.shape[0]
     strips = _strips(_beside(dy), w, height)
     parts = tf.split(strips, size, axis=-1)
     ends = [[BESIDE * k, BESIDE * (size - 1 - k)] for k in range(size)]

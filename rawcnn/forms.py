@@ -42,10 +42,9 @@ def plain(*names: str) -> Iterator[None]:
 
     Raises `UsageError` for a name that is not one of `FORMS`.
     """
-    chosen = set(FORMS) if "all" in names else set(names)
-    if not chosen <= set(FORMS):
-        raise UsageError(f"No faster form is called {min(chosen - set(FORMS))!r}: choose all or {', '.join(FORMS)}.")
-    new = chosen - _plain
+    if unknown := set(names) - set(FORMS) - {"all"}:
+        raise UsageError(f"No faster form is called {min(unknown)!r}: choose all or {', '.join(FORMS)}.")
+    new = set(FORMS if "all" in names else names) - _plain
     _plain.update(new)
     try:
         yield

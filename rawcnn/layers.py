@@ -66,8 +66,8 @@ class Conv2D(Layer):
     """Convolution with a bias and an optional activation. `[N, H, W, C] -> [N, H', W', filters]`.
 
     `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME" or "VALID"; `groups` cuts
-    channels and filters into so many parts that do not see each other (Krizhevsky et al. 2012, section 3.2: two GPUs); `b_init` is a number or an initializer. Raises
-    `UsageError` when the window or the groups do not fit.
+    channels and filters into so many parts that do not see each other (Krizhevsky et al. 2012, section 3.2: two GPUs);
+    `b_init` is a number or an initializer. Raises `UsageError` when the window or the groups do not fit.
     """
 
     def __init__(
