@@ -129,8 +129,8 @@ Rounds = list[list[dict[str, Any]]]
 
 
 def steps_of(images: int, batch_size: int, scouting: bool) -> int:
-    """Steps of a block of about this many images; a scout's is half as long."""
-    return min(max(2, math.ceil(images / (2 if scouting else 1) / batch_size)), MOST_STEPS)
+    """Steps of a block of about this many images; a scout's is half as long. The first steps of all are slower."""
+    return min(max(4, math.ceil(images / (2 if scouting else 1) / batch_size)), MOST_STEPS)
 
 
 def label(entry: Entry) -> str:
