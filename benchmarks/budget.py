@@ -3,7 +3,8 @@
 python benchmarks/budget.py --net=alexnet_bn --batch_size=128 --precision=bfloat16
 
 Ops run one after the other here, each on all cores (on one, where a net's ops are small), so that their times add up to
-the step's. A net that computes parts of a batch side by side is traced with one part.
+the step's. A net that computes parts of a batch side by side is traced with one part. An op of a faster form's gradient
+(`rawcnn/faster.py`) has no row's name, and counts by its type alone.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ import time
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +29,8 @@ from step_time import build, drawn_source, trainer  # starts TensorFlow
 import tensorflow as tf
 
 from rawcnn import precision
-from rawcnn.chain import Chain
-from rawcnn.data.source import Preprocess, batches
+from rawcnn.data.source import batches
 from rawcnn.forms import plain
-from rawcnn.layers import Layer
 from rawcnn.summary import summary_rows
 from rawcnn.train.recipes import recipe_of
 from rawcnn.weights import named_weights
@@ -75,7 +72,7 @@ class Op(NamedTuple):
 
 
 def parse_op(event: str, rows: Iterable[str]) -> Op:
-    """The op of an event `path/of/name:Type`; paths begin with the name of a row, see `NamedRows`.
+    """The op of an event `path/of/name:Type`; paths begin with the name of a row, but for those of custom gradients.
 
     >>> parse_op("while/body/_1/gradient_tape/conv1/Conv2DBackpropFilter_1:_MklNativeConv2DBackpropFilter", ["conv1"])
     Op(row='conv1', gradient=True, type='Conv2DBackpropFilter', name='conv1/Conv2DBackpropFilter_1')
@@ -104,57 +101,6 @@ def readable(op: Op, weights: list[str]) -> str:
 
 
 # Tracing --------------------------------------------------------------------------------------------------------------
-
-
-class NamedRows(Chain):
-    """A chain whose ops are traced under the names of its rows, and of its heads'."""
-
-    prefix = ""
-
-    @property
-    def rows(self) -> Iterator[tuple[str, Layer]]:
-        for name, layer in super().rows:
-            with tf.name_scope(f"{self.prefix}{name}/"):  # the caller computes the row before it asks for the next
-                yield name, layer
-
-
-class NamedPreprocess(Preprocess):
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        with tf.name_scope("preprocess/"):
-            return super().__call__(images)
-
-
-def name_rows(net: Chain) -> None:
-    """Turn a net and its heads into `NamedRows`."""
-    for name, _, head in net.heads:
-        head.__class__ = NamedRows
-        head.prefix = f"{name}/"
-    net.__class__ = NamedRows
-
-
-@contextmanager
-def named_custom_gradients() -> Iterator[None]:
-    """Within the block a custom gradient is traced under the name of the row that asked for it, as all others are."""
-    custom_gradient = tf.custom_gradient
-
-    def named(function: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(*args: Any) -> Any:
-            scope = tf.get_current_name_scope()
-            result, gradient = function(*args)
-
-            def backward(*grads: Any) -> Any:
-                with tf.name_scope(f"gradient_tape/{scope}/"):
-                    return gradient(*grads)
-
-            return result, backward
-
-        return custom_gradient(forward)
-
-    tf.custom_gradient = named
-    try:
-        yield
-    finally:
-        tf.custom_gradient = custom_gradient
 
 
 class Trace(NamedTuple):
@@ -268,12 +214,9 @@ def budget(args: argparse.Namespace) -> str:
     layers = {row.name: row.kind for row in summary_rows(net)} | {"preprocess": "Preprocess"}
     weights = list(named_weights(net))
     _, source = drawn_source(net, recipe, args)
-    name_rows(net)
-    recipe = replace(recipe, preprocess=NamedPreprocess(**recipe.preprocess.as_dict()))
     _, step = trainer(net, recipe, parts)
     data = iter(batches(source, args.batch_size, seed=0))
-    with named_custom_gradients():
-        trace = trace_steps(lambda n: step(data, tf.constant(n)), args.steps)
+    trace = trace_steps(lambda n: step(data, tf.constant(n)), args.steps)
     ops = {event: parse_op(event, layers) for event in trace.ops}
     return "\n\n".join(
         (

@@ -40,7 +40,7 @@ from rawcnn.train.loop import (  # noqa: E402
 from rawcnn.train.losses import LOSSES  # noqa: E402
 from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
 from rawcnn.train.recipes import Recipe, recipe_of  # noqa: E402
-from rawcnn.weights import named_weights  # noqa: E402
+from rawcnn.weights import frozen, named_weights  # noqa: E402
 
 
 def build(name: str, batch_size: int, precision_name: str = "float32", parts: int = 0) -> tuple[Chain, Recipe, int]:
@@ -88,6 +88,7 @@ def train(net: Chain, recipe: Recipe, parts: int, todo: Plan, source: Source, ar
 
 def infer(net: Chain, recipe: Recipe, parts: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
     """Classify a block of batches to warm up, then the timed ones."""
+    net = frozen(net)
 
     @tf.function
     def logits(images: tf.Tensor) -> tf.Tensor:

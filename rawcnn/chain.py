@@ -121,10 +121,12 @@ class Chain(tf.Module):
         x = tf.cast(x, self.policy.compute)
         outputs: dict[str, tf.Tensor] = {}
         for name, layer in self.rows:
-            x = outputs[name] = layer(x, training=training)
+            with tf.name_scope(name):  # so that graphs and traces show the table's names
+                x = outputs[name] = layer(x, training=training)
             if training and name in self._head_of:
                 head = self._head_of[name]
-                outputs[head] = getattr(self, head)(x, training=True)
+                with tf.name_scope(head):
+                    outputs[head] = getattr(self, head)(x, training=True)
             if name == until:
                 break
         outputs[name] = tf.cast(x, self.policy.output)

@@ -313,8 +313,7 @@ class BatchNorm(Layer):
                 moving.assign_sub((1.0 - self.momentum) * (moving - tf.cast(now, tf.float32)))
             return activate(y, self.activation)
         mean, variance = tf.cast(self.moving_mean, wide), tf.cast(self.moving_variance, wide)
-        scale = gamma * tf.math.rsqrt(variance + self.epsilon)
-        return activate(tf.cast(tf.cast(x, wide) * scale + (beta - mean * scale), x.dtype), self.activation)
+        return activate(ops.normalise(x, mean, variance, gamma, beta, self.epsilon), self.activation)
 
 
 class Dropout(Layer):

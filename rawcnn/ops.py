@@ -138,6 +138,21 @@ def batch_norm(
     return y, mean, variance
 
 
+def normalise(
+    x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float = 1e-3
+) -> tf.Tensor:
+    """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, all `[C]`: `batch_norm` by statistics that are known.
+
+    `[N, H, W, C] -> [N, H, W, C]`; the four are float32 when `x` is narrower.
+    """
+    if x.dtype == tf.float64:  # the fused kernel has no such form
+        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)
+    y, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=False
+    )
+    return y
+
+
 def connections(drawing: str) -> np.ndarray:
     """Parse a connection table drawn as rows of `X` and `.`: one row an input map, one column an output map.
 

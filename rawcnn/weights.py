@@ -1,5 +1,6 @@
 """Weights by name, and files of them: plain `.npz`, never pickled, loaded strictly."""
 
+import copy
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rawcnn.chain import Chain
 from rawcnn.errors import RunError
 from rawcnn.files import whole_file
 
@@ -34,6 +36,33 @@ def _walk(node: Any, path: str) -> Iterator[tuple[str, tf.Variable]]:
         for name, child in children:
             if not name.startswith("_"):
                 yield from _walk(child, f"{path}/{name}" if path else name)
+
+
+def frozen(net: Chain) -> Chain:
+    """A twin of `net` to ask, not to train: its weights are constants, in the dtype that the net computes in.
+
+    A net casts its float32 weights whenever it is called; for a few images that takes longer than the images do.
+    Later changes of `net` do not reach the twin. Batch normalisation's numbers stay float32.
+
+    >>> from rawcnn.nets import NETS
+    >>> from rawcnn.precision import MIXED_BFLOAT16
+    >>> net = frozen(NETS["lenet5_relu"](policy=MIXED_BFLOAT16))
+    >>> net.c1.w.dtype, net(tf.zeros((1, 32, 32, 1))).shape
+    (tf.bfloat16, TensorShape([1, 10]))
+    """
+    return _frozen(net, net.policy.compute)
+
+
+def _frozen(module: Any, dtype: tf.DType) -> Any:
+    twin = copy.copy(module)
+    for name, child in vars(module).items():
+        if isinstance(child, tf.Variable):
+            narrow = child.dtype.is_floating and name in ("w", "b")
+            child = tf.cast(child.read_value(), dtype) if narrow else child.read_value()
+        elif isinstance(child, tf.Module):
+            child = _frozen(child, dtype)
+        object.__setattr__(twin, name, child)  # tf.Module's own would tell the original, whose books the twin shares
+    return twin
 
 
 def assign(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray], where: str) -> None:

@@ -8,7 +8,17 @@ import tensorflow as tf
 
 from rawcnn.errors import RunError
 from rawcnn.nets import NETS
-from rawcnn.weights import assign, load_arrays, load_weights, named_variables, named_weights, save_arrays, save_weights
+from rawcnn.precision import FLOAT32, MIXED_BFLOAT16
+from rawcnn.weights import (
+    assign,
+    frozen,
+    load_arrays,
+    load_weights,
+    named_variables,
+    named_weights,
+    save_arrays,
+    save_weights,
+)
 
 
 def test_names_are_paths_in_the_order_of_the_table():
@@ -26,6 +36,28 @@ def test_a_file_gives_the_same_net(tmp_path, rng):
     with np.load(tmp_path / "w.npz", allow_pickle=False) as file:
         np.testing.assert_array_equal(file["c3/w"], one.c3.w)
     assert os.listdir(tmp_path) == ["w.npz"]
+
+
+@pytest.mark.parametrize("name", ["lenet5", "cifar_fast", "googlenet_dogs"])
+@pytest.mark.parametrize("policy", [FLOAT32, MIXED_BFLOAT16])
+def test_a_frozen_net_answers_the_same_and_holds_no_variable(name, policy, rng):
+    net = NETS[name](policy=policy)
+    x = rng.normal(size=(2, *net.in_shape)).astype(np.float32)
+    before, variables = net(x).numpy(), named_variables(net)
+    twin = frozen(net)
+    np.testing.assert_array_equal(twin(x), before)
+    assert not named_variables(twin) and named_variables(net).keys() == variables.keys()
+    for variable in variables.values():
+        variable.assign(tf.zeros_like(variable))
+    np.testing.assert_array_equal(twin(x), before)
+    assert not np.array_equal(net(x), before)
+
+
+def test_freezing_casts_weights_and_leaves_statistics(rng):
+    net = NETS["cifar_fast"](policy=MIXED_BFLOAT16)
+    twin = frozen(net)
+    assert twin.conv1.w.dtype == tf.bfloat16 and twin.bn1.moving_mean.dtype == tf.float32
+    assert net.conv1.w.dtype == tf.float32 and isinstance(net.conv1.w, tf.Variable)
 
 
 def test_all_that_does_not_fit_is_listed_and_nothing_assigned():

@@ -106,7 +106,9 @@ def make_train_step(
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
-            ends = state.net.endpoints(preprocess(images), training=True)
+            with tf.name_scope("preprocess"):
+                images = preprocess(images)
+            ends = state.net.endpoints(images, training=True)
             *_, logits = ends.values()
             share = tf.reduce_sum(loss(logits, labels)) / batch_size
             total = share
