@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import Child, machine_line, markdown_table, run_child
+from harness import Child, machine_line, markdown_table, publish, run_child
 
 # name in the table -> (flags, the target of the project, what was published)
 CASES: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -83,7 +83,7 @@ def main() -> None:
     import tensorflow as tf
 
     header = ("net", "flags", "MNIST test %, mean", "each seed", "n", "target", "published", "seconds a run")
-    text = "\n\n".join(
+    publish(
         (
             "# LeNet-5 on MNIST",
             f"Command: `python {shlex.join(['benchmarks/accuracy.py', *sys.argv[1:]])}`. Each row runs "
@@ -91,11 +91,9 @@ def main() -> None:
             "2,000 to validate, the test images looked at once, at the end.",
             f"Machine: {machine_line()}. TensorFlow {tf.__version__}. Date: {datetime.date.today()}.",
             markdown_table(header, rows),
-        )
+        ),
+        args.out,
     )
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -302,6 +302,14 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
 
 
+def publish(paragraphs: Iterable[str], out: Path | None) -> None:
+    """Prints the paragraphs, and writes them to the file `out` if there is one."""
+    text = "\n\n".join(paragraphs)
+    print(text)
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
 def race_table(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     """One row per contender: median and spread over the rounds, time per step, memory, disturbance by others."""
     header = ("contender", "images/s (median)", "spread", "n", "ms/step", "peak memory", "others' CPU use")

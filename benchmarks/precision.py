@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import ROOT, Child, machine_line, markdown_table, run_child
+from harness import ROOT, Child, machine_line, markdown_table, publish, run_child
 
 PRECISIONS = ("float32", "bfloat16")
 # name -> (data, example and its flags, seeds)
@@ -90,18 +90,16 @@ def main() -> None:
         "bfloat16, each seed",
         "s a run",
     )
-    text = "\n\n".join(
+    publish(
         (
             "# What bfloat16 costs",
             "Test accuracy, means over seeds 0, 1, ...; everything but the precision is the same.",
             f"Machine: {machine_line()}. Date: {datetime.date.today()}.",
             markdown_table(header, rows),
             *filter(None, curves),
-        )
+        ),
+        args.out,
     )
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from rawcnn import ops
 from rawcnn.forms import fast
-from rawcnn.layers import Activation, Conv2D, Layer, MaxPool, activate
+from rawcnn.layers import Activation, Conv2D, Layer, MaxPool
 from rawcnn.variables import Initializer, fold
 
 
@@ -73,5 +72,4 @@ def _as_one(rows: Sequence[Conv2D], x: tf.Tensor) -> list[tf.Tensor]:
     """What convolutions of one size and activation make of the same input: one convolution of all their filters."""
     w = tf.concat([tf.cast(row.w, x.dtype) for row in rows], axis=-1)
     b = tf.concat([tf.cast(row.b, x.dtype) for row in rows], axis=0)
-    y = activate(ops.add_bias(ops.conv2d(x, w), b), rows[0].activation)
-    return tf.split(y, [row.out_shape[-1] for row in rows], axis=-1)
+    return tf.split(rows[0].convolve(x, w, b), [row.out_shape[-1] for row in rows], axis=-1)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from rawcnn.chain import Chain
 from rawcnn.errors import UsageError
-from rawcnn.layers import AveragePool, Dense, Dropout, Flatten
+from rawcnn.layers import AveragePool, Dense, Dropout, Flatten, activate
 
 
 def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
@@ -26,7 +26,7 @@ def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
         elif isinstance(layer, Dense):
             kernel = tf.reshape(tf.cast(layer.w, x.dtype), (*window, x.shape[-1], layer.out_shape[0]))
             x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), tf.cast(layer.b, x.dtype))
-            x = x if layer.activation is None else layer.activation(x)
+            x = activate(x, layer.activation)
             window = (1, 1)
         elif isinstance(layer, AveragePool) and layer.out_shape[:2] == (1, 1):
             x = tf.nn.avg_pool2d(x, layer.size, 1, "VALID")

@@ -238,14 +238,20 @@ def conv2d(
     return convolve(x, w)
 
 
+def _filled(x: tf.Tensor, size: int, padding: str) -> tf.Tensor:
+    """`x` with the zeros that a window moved by 1 sees around it."""
+    if padding == "VALID":
+        return x
+    before = (size - 1) // 2
+    return tf.pad(x, [[0, 0], [before, size - 1 - before], [before, size - 1 - before], [0, 0]])
+
+
 def products_gradient(x: tf.Tensor, dy: tf.Tensor, size: int, padding: str) -> tf.Tensor:
     """The gradient of a convolution's filter, `[size, size, C, K]`: a product of matrices for each of its pixels.
 
     Pixel (i, j) of the filter met the pixels of `x` that lie (i, j) away from those of the result.
     """
-    if padding == "SAME":
-        before = (size - 1) // 2
-        x = tf.pad(x, [[0, 0], [before, size - 1 - before], [before, size - 1 - before], [0, 0]])
+    x = _filled(x, size, padding)
     height, width, filters = tf.shape(dy)[1], tf.shape(dy)[2], dy.shape[-1]
     met = [x[:, i : i + height, j : j + width] for i in range(size) for j in range(size)]
     dy = tf.reshape(dy, (-1, filters))
@@ -259,9 +265,7 @@ def rows_gradient(x: tf.Tensor, dy: tf.Tensor, size: int, padding: str) -> tf.Te
     The product of all rows of pixels of `x`, for each row of the filter, with the rows of `dy` holds what each column
     of `x` met in each column of `dy`; those that lie j columns apart belong to column j of the filter.
     """
-    if padding == "SAME":
-        before = (size - 1) // 2
-        x = tf.pad(x, [[0, 0], [before, size - 1 - before], [before, size - 1 - before], [0, 0]])
+    x = _filled(x, size, padding)
     _, height, width, filters = dy.shape
     columns = x.shape[2]
     rows = tf.reshape(x, (-1, x.shape[1], columns))

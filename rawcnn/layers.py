@@ -97,12 +97,13 @@ class Conv2D(Layer):
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         w, b = tf.cast(self.w, x.dtype), tf.cast(self.b, x.dtype)
         if self.groups == 1:
-            return self._convolve(x, w, b)
+            return self.convolve(x, w, b)
         # In parts, because TensorFlow's grouped kernel has no gradients in float64 and is no faster.
         towers = zip(*(tf.split(t, self.groups, axis=-1) for t in (x, w, b)), strict=True)
-        return tf.concat([self._convolve(*tower) for tower in towers], axis=-1)
+        return tf.concat([self.convolve(*tower) for tower in towers], axis=-1)
 
-    def _convolve(self, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    def convolve(self, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        """This layer's convolution, bias and activation, with other filters: some of its own, or more than those."""
         return activate(ops.add_bias(ops.conv2d(x, w, self.stride, self.padding), b), self.activation)
 
     def multiply_adds(self) -> int:
