@@ -41,7 +41,7 @@ TOP = 15
 # in a gradient. A fused op counts as what it begins with: a convolution's forward form includes its bias and its ReLU.
 KINDS = (
     ("fused elementwise (XLA)", r":_?Xla"),
-    ("convolution: filter gradient", r"BackpropFilter|gradient Conv2D:.*MatMul"),
+    ("convolution: filter gradient", "BackpropFilter"),
     ("convolution: input gradient", r"BackpropInput"),
     ("local response normalisation", r"LRN:|:LRN"),
     ("convolution: forward", r":(Fused)?(DepthwiseConv2dNative|Conv2D)"),

@@ -15,7 +15,6 @@ Gradient = Callable[[tf.Tensor], tf.Tensor]
 TwoGradients = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 BESIDE = 16  # images; a tile of the processor's matrix unit has as many rows
-LARGE = 2**14  # numbers of an image: below, calling XLA costs more than a pass through memory
 
 
 def average_pool(x: tf.Tensor, size: int) -> tf.Tensor:
@@ -49,6 +48,24 @@ def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return add(x, b)
 
 
+def add_bias_products(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """`tf.nn.bias_add`, whose gradient of `b` is a product with ones.
+
+    TensorFlow's convolution sums the bias' gradient along with its filter's; where the filter's is not its own, the sum
+    on its own would cost three times this product.
+    """
+
+    @tf.custom_gradient
+    def add(x: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, TwoGradients]:
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            pixels = tf.reshape(dy, (-1, dy.shape[-1]))
+            return dy, tf.matmul(tf.ones((1, tf.shape(pixels)[0]), dy.dtype), pixels)[0]
+
+        return tf.nn.bias_add(x, b), gradient
+
+    return add(x, b)
+
+
 # Element-wise chains --------------------------------------------------------------------------------------------------
 
 
@@ -75,12 +92,6 @@ def tanh(x: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
 def _tanh_gradient(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     y, wide = tf.cast(y, tf.float32), tf.cast(dy, tf.float32)
     return tf.cast(wide * (1.0 - y * y), dy.dtype)
-
-
-@tf.function(jit_compile=True)
-def shift_and_scale(x: tf.Tensor, scale: tf.Tensor, low: tf.Tensor) -> tf.Tensor:
-    """`x * scale + low` in float32, one number each a channel or for all; `x` is `[N, H, W, C]`, of any type."""
-    return tf.cast(x, tf.float32) * scale + low
 
 
 def lrn(x: tf.Tensor, band: np.ndarray, k: float, alpha: float, beta: float) -> tf.Tensor:
@@ -200,14 +211,20 @@ def suits_rows(x: tf.Tensor, w: tf.Tensor, stride: int) -> bool:
     return x.dtype == tf.bfloat16 and stride == 1 and w.shape[2] == 1 and None not in x.shape[1:3]
 
 
-def suits_products(w: tf.Tensor, stride: int) -> bool:
+def suits_products(x: tf.Tensor, w: tf.Tensor, stride: int) -> bool:
     """Large windows on many channels."""
-    return stride == 1 and w.shape[0] > 3 and w.shape[2] >= 256
+    size, _, channels, _ = w.shape
+    return stride == 1 and size > 3 and channels >= (256 if x.dtype == tf.bfloat16 else 512)
+
+
+def suits_1x1(x: tf.Tensor, w: tf.Tensor, stride: int) -> bool:
+    """Windows of one pixel."""
+    return stride == 1 and w.shape[0] == 1 and x.dtype == tf.bfloat16
 
 
 def suits_beside(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> bool:
     """Large windows on many channels, and results so narrow that they fill less than half a tile."""
-    if None in x.shape or x.dtype != tf.bfloat16 or padding != "VALID" or not suits_products(w, stride):
+    if None in x.shape or x.dtype != tf.bfloat16 or padding != "VALID" or not suits_products(x, w, stride):
         return False
     return x.shape[0] % BESIDE == 0 and x.shape[2] - w.shape[0] + 1 < BESIDE // 2
 
@@ -269,7 +286,7 @@ def rows_gradient(x: tf.Tensor, dy: tf.Tensor, size: int, padding: str) -> tf.Te
     _, height, width, filters = dy.shape
     columns = x.shape[2]
     rows = tf.reshape(x, (-1, x.shape[1], columns))
-    met = tf.reshape(tf.concat([rows[:, i : i + height] for i in range(size)], axis=-1), (-1, size * columns))
+    met = tf.reshape(tf.gather(rows, np.arange(height)[:, None] + np.arange(size), axis=1), (-1, size * columns))
     pairs = tf.matmul(met, tf.reshape(dy, (-1, width * filters)), transpose_a=True)
     pairs = tf.reshape(tf.cast(pairs, tf.float32), (size, columns * width, filters))
     apart = (np.arange(width) + np.arange(size)[:, None]) * width + np.arange(width)

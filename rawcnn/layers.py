@@ -104,7 +104,7 @@ class Conv2D(Layer):
 
     def convolve(self, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """This layer's convolution, bias and activation, with other filters: some of its own, or more than those."""
-        return activate(ops.add_bias(ops.conv2d(x, w, self.stride, self.padding), b), self.activation)
+        return activate(ops.conv2d(x, w, self.stride, self.padding, b), self.activation)
 
     def multiply_adds(self) -> int:
         return math.prod(self.out_shape[:2]) * math.prod(self.w.shape)

@@ -1,7 +1,6 @@
 """Pure functions that `tf.nn` lacks: each takes tensors and computes in the dtype of its input."""
 
 import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,13 +26,6 @@ def window_shape(length: int, size: int, stride: int = 1, padding: str = "SAME")
     if out < 1:
         raise UsageError(f"A {size}x{size} window does not fit into {length} pixels: enlarge the input or pad it.")
     return out
-
-
-def shift_and_scale(x: tf.Tensor, scale: np.ndarray, low: np.ndarray) -> tf.Tensor:
-    """`x * scale + low` in float32; `x` of any type, `scale` and `low` one number each, or one a channel."""
-    if fast("preprocess") and None not in x.shape[1:] and math.prod(x.shape[1:]) >= faster.LARGE:
-        return faster.shift_and_scale(x, tf.constant(scale), tf.constant(low))
-    return tf.cast(x, tf.float32) * scale + low
 
 
 def relu(x: tf.Tensor) -> tf.Tensor:
@@ -92,23 +84,30 @@ def average_pool(x: tf.Tensor, size: int = 2) -> tf.Tensor:
     return tf.nn.avg_pool2d(x, size, size, "VALID")
 
 
-def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME") -> tf.Tensor:
-    """`tf.nn.conv2d`. `[N, H, W, C] -> [N, H', W', K]`; `w` is `[size, size, C, K]`.
+def conv2d(
+    x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b: tf.Tensor | None = None
+) -> tf.Tensor:
+    """`tf.nn.conv2d`, plus the bias `b` if there is one. `[N, H, W, C] -> [N, H', W', K]`.
 
-    Where another form of the convolution or of one of its gradients is known to be faster, that is used
-    (`rawcnn.faster`).
+    `w` is `[size, size, C, K]`, `b` `[K]`. Where another form of the convolution or of one of its gradients is known to
+    be faster, that is used (`rawcnn.faster`).
     """
-    if fast("conv2d_blocks") and faster.suits_blocks(x, w, stride):
-        return faster.conv2d_blocks(x, w, stride, padding)
     forms = {
         "rows": fast("conv2d_rows") and faster.suits_rows(x, w, stride),
         "strips": fast("conv2d_strips") and faster.suits_strips(x, w, stride, padding),
-        "products": fast("conv2d_products") and faster.suits_products(w, stride),
+        "products": (fast("conv2d_products") and faster.suits_products(x, w, stride))
+        or (fast("conv2d_1x1") and faster.suits_1x1(x, w, stride)),
         "beside": fast("conv2d_beside") and faster.suits_beside(x, w, stride, padding),
     }
-    if any(forms.values()):
-        return faster.conv2d(x, w, padding, **forms)
-    return tf.nn.conv2d(x, w, stride, padding)
+    if fast("conv2d_blocks") and faster.suits_blocks(x, w, stride):
+        y = faster.conv2d_blocks(x, w, stride, padding)
+    elif any(forms.values()):
+        y = faster.conv2d(x, w, padding, **forms)
+    else:
+        y = tf.nn.conv2d(x, w, stride, padding)
+    if b is None:
+        return y
+    return faster.add_bias_products(y, b) if forms["products"] else add_bias(y, b)
 
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from rawcnn import ops
 from rawcnn.data.views import Crop, centre, take_boxes
 from rawcnn.errors import DataError
 from rawcnn.variables import fold
@@ -157,7 +156,7 @@ class Preprocess:
         if self.pad:
             images = tf.pad(images, [[0, 0], [self.pad] * 2, [self.pad] * 2, [0, 0]])
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        return ops.shift_and_scale(images, (high - low) / np.float32(255.0), low)
+        return tf.cast(images, tf.float32) * ((high - low) / np.float32(255.0)) + low
 
     def as_dict(self) -> dict[str, Any]:
         """For a checkpoint: `Preprocess(**saved)` makes it again."""
