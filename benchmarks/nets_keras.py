@@ -38,6 +38,17 @@ class LRN(layers.Layer):
         return tf.cast(tf.nn.local_response_normalization(y, 2, bias=self.k, alpha=self.alpha, beta=0.75), x.dtype)
 
 
+@keras.saving.register_keras_serializable("rawcnn")
+class Towers(layers.Conv2D):
+    """Grouped convolution as a convolution for each group: TensorFlow's own kernel for groups trains 4 times slower."""
+
+    def call(self, x: Any) -> Any:
+        parts = zip(*(tf.split(t, self.groups, axis=-1) for t in (x, self.kernel, self.bias)), strict=True)
+        settings = {"strides": self.strides, "padding": self.padding.upper()}
+        towers = [self.activation(tf.nn.bias_add(tf.nn.conv2d(x, w, **settings), b)) for x, w, b in parts]
+        return tf.concat(towers, axis=-1)
+
+
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
@@ -50,7 +61,8 @@ def conv(
     groups: int = 1,
     activation: str | None = "relu",
 ) -> Step:
-    return layers.Conv2D(filters, size, stride, padding, groups=groups, activation=activation, name=name)
+    kind = layers.Conv2D if groups == 1 else Towers
+    return kind(filters, size, stride, padding, groups=groups, activation=activation, name=name)
 
 
 def max_pool(name: str, size: int, stride: int | None = None, padding: str = "valid") -> Step:
