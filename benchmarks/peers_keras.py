@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
+import math
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from harness import NOT_INSTALLED, contender_parser, drawn_data, plan, report, report_error, timed
+from harness import NOT_INSTALLED, contender_parser, drawn_data, report, report_error, timed
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -72,31 +74,37 @@ def versions() -> dict[str, str]:
 
 
 def train(args: argparse.Namespace, name: str) -> None:
-    """One call of `fit`; an epoch is a pass, and the ends of the blocks of passes after the first bound the times.
+    """One epoch of `fit`, whose first block is not timed; the callback after each call of the graph ends the blocks.
 
-    XLA compiles again in its second epoch, so that its second block is a warm-up too.
+    Not one epoch a block: at the end of each, tf.data may take ten seconds to let its iterator go, which in training
+    for real comes once in many steps. XLA compiles again in its second call, so that its second block is a warm-up too.
     """
     import keras
 
     model, shape, classes = load(args)
-    todo = plan(args, shape)
-    many = min(args.steps_per_execution, todo.steps // todo.passes)
+    many = math.gcd(args.steps_per_execution, args.steps) if args.steps_per_execution < args.steps else args.steps
     compile_for_training(model, many, args.jit)
-    images, labels = drawn_data(todo.images, shape, classes)
+    untimed = 2 if args.jit else 1
+    images, labels = drawn_data(args.steps * (untimed + args.blocks) * args.batch_size, shape, classes)
     if isinstance(model.output, dict):
         labels = dict.fromkeys(model.output, labels)
     ends: list[float] = []
-    clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
-    untimed = todo.passes * (2 if args.jit else 1)
-    options: dict[str, Any] = {"epochs": untimed + todo.passes * args.blocks, "verbose": 0, "callbacks": [clock]}
+    losses: list[float] = []
+
+    def end_of_call(batch: int, logs: Mapping[str, Any]) -> None:
+        losses.append(float(logs["loss"]))
+        if (batch + 1) % args.steps == 0:
+            ends.append(time.perf_counter())
+
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=end_of_call)
+    options: dict[str, Any] = {"verbose": 0, "callbacks": [clock]}
     if args.input == "tfdata":
-        history = model.fit(pipeline(images, labels, args.batch_size), shuffle=False, **options)
+        model.fit(pipeline(images, labels, args.batch_size), shuffle=False, **options)
     else:
-        history = model.fit(images, labels, batch_size=args.batch_size, **options)
-    seconds = [end - start for start, end in itertools.pairwise(ends[untimed - 1 :: todo.passes])]
-    losses = history.history["loss"]
+        model.fit(images, labels, batch_size=args.batch_size, **options)
+    seconds = [end - start for start, end in itertools.pairwise(ends[untimed - 1 :])]
     more = {"parameters": model.count_params(), "loss": [round(losses[0], 4), round(losses[-1], 4)]}
-    report(name, args, seconds, todo.steps, versions(), steps_per_execution=many, **more)
+    report(name, args, seconds, args.steps, versions(), steps_per_execution=many, **more)
 
 
 def infer(args: argparse.Namespace, name: str) -> None:

@@ -84,9 +84,7 @@ def average_pool(x: tf.Tensor, size: int = 2) -> tf.Tensor:
     return tf.nn.avg_pool2d(x, size, size, "VALID")
 
 
-def conv2d(
-    x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b: tf.Tensor | None = None
-) -> tf.Tensor:
+def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b: tf.Tensor | None = None) -> tf.Tensor:
     """`tf.nn.conv2d`, plus the bias `b` if there is one. `[N, H, W, C] -> [N, H', W', K]`.
 
     `w` is `[size, size, C, K]`, `b` `[K]`. Where another form of the convolution or of one of its gradients is known to
