@@ -111,9 +111,9 @@ class Setting:
 SETTINGS = {
     "alexnet_bn": Setting((64, 128, 256), 512),
     "alexnet": Setting((64, 128, 256), 512),
-    "googlenet": Setting((32, 64, 128), 256),
+    "googlenet": Setting((64, 128, 256), 256),
     "cifar_wide": Setting((32, 128, 256), 1024),
-    "vgg19": Setting((16, 32, 64), 128),
+    "vgg19": Setting((32, 64, 128), 128),
     "lenet5_tanh": Setting((64, 128, 256), 300 * 128, more=True),
 }
 INFER_BATCH_SIZES = (1, 64)
