@@ -57,7 +57,7 @@ def contender_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the computation")
     parser.add_argument("--blocks", type=int, default=3, help="timed blocks of steps, after one that is not timed")
     parser.add_argument("--steps", type=int, default=300, help="steps per timed block; see `plan`")
-    parser.add_argument("--images", type=int, default=0, help=f"images at hand; 0: what {MEMORY >> 20} MB hold")
+    parser.add_argument("--images", type=int, default=0, help=f"images at hand, 0: {MEMORY >> 20} MB; not Keras's")
     parser.add_argument("--json", action="store_true", help="print one JSON line and nothing else")
     return parser
 
@@ -72,7 +72,7 @@ class Plan:
 
 
 def plan(args: argparse.Namespace, shape: Sequence[int]) -> Plan:
-    """How a block of `args.steps` steps is cut into passes: the same rule for all contenders.
+    """How a block of `args.steps` steps is cut into passes: the same rule for all but Keras, whose `fit` is one pass.
 
     One pass over distinct images if these take at most `MEMORY` as float32, or number at most `args.images` if that is
     given; else equal passes over fewer images. A pass has at least one step, and rounding up may add steps.

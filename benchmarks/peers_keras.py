@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import math
 import os
 import sys
 import time
@@ -82,7 +81,7 @@ def train(args: argparse.Namespace, name: str) -> None:
     import keras
 
     model, shape, classes = load(args)
-    many = math.gcd(args.steps_per_execution, args.steps) if args.steps_per_execution < args.steps else args.steps
+    many = max(n for n in range(1, args.steps_per_execution + 1) if args.steps % n == 0)
     compile_for_training(model, many, args.jit)
     untimed = 2 if args.jit else 1
     images, labels = drawn_data(args.steps * (untimed + args.blocks) * args.batch_size, shape, classes)
@@ -123,7 +122,7 @@ def infer(args: argparse.Namespace, name: str) -> None:
 
 def main() -> None:
     parser = contender_parser(__doc__ or "")
-    parser.add_argument("--steps_per_execution", type=int, default=1, help="of one call of the graph, at most a pass")
+    parser.add_argument("--steps_per_execution", type=int, default=1, help="of a call; the most that divide a block")
     parser.add_argument("--jit", action="store_true", help="compile with XLA")
     parser.add_argument("--input", choices=("numpy", "tfdata"), default="numpy", help="how fit gets its batches")
     parser.add_argument("--store_bfloat16", action="store_true", help="inference: the weights themselves in bfloat16")

@@ -226,7 +226,7 @@ most {MOST_PEERS} and those within {1 - NEAR:.0%} of the fastest, are tried at t
 (**bold**) and claims nothing: n = 1. The **race** is between these, each at its best batch size, and Keras's plain
 float32 `fit`.
 `bfloat16` is `mixed_bfloat16` in Keras and `autocast` in PyTorch; all keep their variables in float32. "many steps":
-`steps_per_execution` is 50, or a pass over the images if that is shorter.
+`steps_per_execution` is 50, or the most below that divide a block.
 {MARK}
 """,
     "infer": f"""# Inference speed beside the fastest configurations of Keras and PyTorch

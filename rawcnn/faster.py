@@ -37,15 +37,11 @@ def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """`tf.nn.bias_add` for few channels: the gradient of `b` first sums whole rows of pixels."""
     _, _, width, channels = x.shape
 
-    @tf.custom_gradient
-    def add(x: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, TwoGradients]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            row = tf.reduce_sum(tf.reshape(dy, (-1, width * channels)), axis=0)
-            return dy, tf.reduce_sum(tf.reshape(row, (width, channels)), axis=0)
+    def over_pixels(dy: tf.Tensor) -> tf.Tensor:
+        row = tf.reduce_sum(tf.reshape(dy, (-1, width * channels)), axis=0)
+        return tf.reduce_sum(tf.reshape(row, (width, channels)), axis=0)
 
-        return tf.nn.bias_add(x, b), gradient
-
-    return add(x, b)
+    return _add_bias(x, b, over_pixels)
 
 
 def add_bias_products(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -55,13 +51,19 @@ def add_bias_products(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     on its own would cost three times this product.
     """
 
+    def over_pixels(dy: tf.Tensor) -> tf.Tensor:
+        pixels = tf.reshape(dy, (-1, dy.shape[-1]))
+        return tf.matmul(tf.ones((1, tf.shape(pixels)[0]), dy.dtype), pixels)[0]
+
+    return _add_bias(x, b, over_pixels)
+
+
+def _add_bias(x: tf.Tensor, b: tf.Tensor, over_pixels: Gradient) -> tf.Tensor:
+    """`tf.nn.bias_add`, the gradient of `b` being the sum `over_pixels` of that of the result."""
+
     @tf.custom_gradient
     def add(x: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, TwoGradients]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            pixels = tf.reshape(dy, (-1, dy.shape[-1]))
-            return dy, tf.matmul(tf.ones((1, tf.shape(pixels)[0]), dy.dtype), pixels)[0]
-
-        return tf.nn.bias_add(x, b), gradient
+        return tf.nn.bias_add(x, b), lambda dy: (dy, over_pixels(dy))
 
     return add(x, b)
 
