@@ -10,12 +10,21 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "rawcnn/__init__.py").read_
 
 EXTRAS = {
     "plots": ["matplotlib>=3.8"],
+    "convert": ["h5py>=3.11"],
     "progress": ["tqdm>=4.66"],
     "bench": ["keras>=3.12", "torch>=2.5", "matplotlib>=3.8"],
-    "test": ["pytest>=8", "pytest-timeout>=2.3", "keras>=3.12", "matplotlib>=3.8", "tqdm>=4.66"],
+    "test": [
+        "pytest>=8",
+        "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
+        "keras>=3.12",
+        "h5py>=3.11",
+        "matplotlib>=3.8",
+        "tqdm>=4.66",
+    ],
     "dev": ["ruff>=0.14", "mypy>=1.18"],
 }
-EXTRAS["all"] = sorted({requirement for name in ("plots", "progress") for requirement in EXTRAS[name]})
+EXTRAS["all"] = sorted({requirement for name in ("plots", "progress", "convert") for requirement in EXTRAS[name]})
 
 setup(
     name="rawcnn",

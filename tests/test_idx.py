@@ -88,6 +88,7 @@ BROKEN = {
     "over the size limit": (header(MAX_BYTES + 1), "damaged or too large"),
     "over every limit": (header(*[2**32 - 1] * 32), "damaged or too large"),
     "more than gzip can hold": (gzip.compress(header(2**31)), "more than the file can hold"),
+    "far more than gzip makes of pixels": (gzip.compress(header(2**27)), "more than the file can hold"),
 }
 
 

@@ -10,17 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from rawcnn.data.image_files import (
-    ALPHA,
-    JPEG,
-    OPAQUE,
-    WHOLE_JPEG,
-    decode_part,
-    examine,
-    inspect,
-    read_image,
-    undecodable,
-)
+from rawcnn.data.image_files import decode_part, read_image, undecodable
+from rawcnn.data.image_headers import ALPHA, JPEG, OPAQUE, WHOLE_JPEG, examine, inspect
 from rawcnn.errors import DataError
 
 
@@ -174,6 +165,13 @@ def sample(format, mode="RGB", **options):
 
 
 # name -> (contents, what the message says)
+def gif_of(frames, side):
+    """Frames of `side` pixels squared that hold no data; the first's own size is small."""
+    sizes = [(3, 3)] + [(side, side)] * frames if frames > 1 else [(side, side)]
+    frame = [struct.pack("<4xHHB", *size, 0) for size in sizes]
+    return b"GIF89a" + bytes(7) + b"".join(b"," + each + b"\2\1\0\0" for each in frame) + b";"
+
+
 REFUSED = {
     "empty": (b"", "is empty .*download it again"),
     "text": (b"hello, world", "is no image"),
@@ -200,6 +198,11 @@ REFUSED = {
     "jpeg without a picture": (b"\xff\xd8\xff\xd9", "is (damaged|truncated)"),
     "png of no size": (png_of(0, 5), "is damaged: its PNG header"),
     "bomb": (png_of(20_000, 20_000), r"has 20000x20000 pixels; at most 50,000,000 .* max_pixels"),
+    "gif of many pixels": (gif_of(600, 60_000), r"has 2,160,000,000,009 pixels in 601 frames; at most 268,435,456 are"),
+    "gif cut within its first frame": (gif_of(1, 9)[:-3], "is truncated"),
+    "a jpeg of nothing but junk": (b"\xff\xd8\xff" + bytes(2**17 + 9), "is damaged"),
+    "a jpeg of empty segments": (b"\xff\xd8" + b"\xff\xfe\0\2" * (2**17 + 9), "is truncated"),
+    "a png of empty chunks": (b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0teXt\0\0\0\0" * (2**17 + 9), "is damaged"),
     "12-bit jpeg": (b"\xff\xd8\xff\xc1\0\x11\x0c\0\x08\0\x08\x03" + bytes(40), "JPEG of a rare kind"),
 }
 
@@ -248,6 +251,12 @@ def test_a_file_that_changed_since(tmp_path):
     assert "has changed: it was 41x30" in undecodable(path, info._replace(width=41))
     path.unlink()
     assert "does not exist" in undecodable(path, info)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    path = written(tmp_path / "a.png", sample("PNG"))
+    os.truncate(path, 2**28 + 1)
+    assert "has 268,435,457 bytes; at most" in examine(path)
 
 
 def test_what_is_no_file(tmp_path, monkeypatch):

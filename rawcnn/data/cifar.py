@@ -20,6 +20,7 @@ from rawcnn.data.cache import cache_dir
 from rawcnn.data.download import Remote
 from rawcnn.data.download import download as download_file
 from rawcnn.errors import DataError
+from rawcnn.limits import most_unpacked
 
 REMOTE = Remote(
     "cifar-10-binary.tar.gz",
@@ -143,8 +144,9 @@ def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     """
     contents: dict[str, np.ndarray] = {}
     try:
+        most = min(MAX_ARCHIVE, most_unpacked(path.stat().st_size))
         with gzip.open(path) as stream:
-            while member := _next_member(stream, path):
+            while member := _next_member(stream, path, most):
                 name = posixpath.basename(member.name)
                 if name in (*FILES, NAMES_FILE):
                     _check_member(member, name, name in contents, path)
@@ -158,7 +160,7 @@ def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
                 else:
                     _skip(stream, member.size + -member.size % BLOCK, path)
             while stream.read(CHUNK):  # to the end, where the checksum is
-                _check_unpacked(stream.tell(), path)
+                _check_unpacked(stream.tell(), path, most)
     except EOFError:
         raise DataError(f"{path} is truncated: its gzip stream ends too early. {GET_AGAIN}") from None
     except (gzip.BadGzipFile, zlib.error, tarfile.HeaderError) as error:
@@ -170,7 +172,7 @@ def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     return contents
 
 
-def _next_member(stream: io.BufferedIOBase, path: pathlib.Path) -> tarfile.TarInfo | None:
+def _next_member(stream: io.BufferedIOBase, path: pathlib.Path, most: int) -> tarfile.TarInfo | None:
     """The next header of a tar file; None at its end, which is a block of zeros."""
     while True:
         header = stream.read(BLOCK)
@@ -183,7 +185,7 @@ def _next_member(stream: io.BufferedIOBase, path: pathlib.Path) -> tarfile.TarIn
             raise DataError(f"{path} is damaged: {member.name!r} has {member.size} bytes. {GET_AGAIN}")
         if member.islnk() or member.issym() or member.isdir() or member.isdev():
             member.size = 0  # whatever the header says, no bytes follow it
-        _check_unpacked(stream.tell() + member.size, path)
+        _check_unpacked(stream.tell() + member.size, path, most)
         if member.type not in TAR_EXTENSIONS:  # these say more of the next member: long names, fractions of seconds
             return member
         _skip(stream, member.size + -member.size % BLOCK, path)
@@ -198,9 +200,9 @@ def _check_member(member: tarfile.TarInfo, name: str, again: bool, path: pathlib
         raise DataError(f"{path} holds {name} twice. {GET_AGAIN}")
 
 
-def _check_unpacked(size: int, path: pathlib.Path) -> None:
-    if size > MAX_ARCHIVE:
-        raise DataError(f"{path} unpacks to more than {MAX_ARCHIVE:,} bytes: it is not CIFAR-10. {GET_AGAIN}")
+def _check_unpacked(size: int, path: pathlib.Path, most: int) -> None:
+    if size > most:
+        raise DataError(f"{path} unpacks to more than {most:,} bytes: it is not CIFAR-10. {GET_AGAIN}")
 
 
 def _skip(stream: io.BufferedIOBase, count: int, path: pathlib.Path) -> None:

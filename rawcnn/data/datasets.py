@@ -10,7 +10,7 @@ from rawcnn.data.cache import cache_dir
 from rawcnn.data.cifar import has_cifar10, load_cifar10
 from rawcnn.data.drawn import coloured, drawn_digits
 from rawcnn.data.folder import open_folder
-from rawcnn.data.image_files import MAX_PIXELS
+from rawcnn.data.image_headers import MAX_PIXELS
 from rawcnn.data.mnist import find_idx_files, load_mnist
 from rawcnn.data.source import Labelled, Source
 from rawcnn.errors import DataError, DownloadError, UsageError

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rawcnn.data.strokes import Strokes, styles
-from rawcnn.errors import UsageError
+from rawcnn.errors import DataError, UsageError
 from rawcnn.files import whole_file
+from rawcnn.npz import read_npz
 
 VERSION = 1
 """Raise it with every change of the pictures: the name of a cache file carries it."""
@@ -266,13 +267,12 @@ def _draw(count: int, seed: int, start: int, log: Log) -> tuple[np.ndarray, np.n
 
 
 def _load(path: Path, count: int, log: Log) -> tuple[np.ndarray, np.ndarray] | None:
-    try:
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            images, labels = file["images"], file["labels"]
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except Exception as error:  # what a damaged archive raises depends on the byte that is wrong
+    try:
+        file = read_npz(path)
+        images, labels = file["images"], file["labels"]
+    except (DataError, KeyError) as error:
         log(f"{path} cannot be read ({error}): drawing its digits anew")
         return None
     expected = images.shape == (count, SIZE, SIZE, 1) and images.dtype == np.uint8 and labels.shape == (count,)

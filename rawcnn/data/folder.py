@@ -20,18 +20,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from rawcnn.data.image_files import (
-    JPEG,
-    MAX_PIXELS,
-    ImageInfo,
-    cut,
-    decode_part,
-    examine,
-    scale,
-    turn,
-    turns,
-    undecodable,
-)
+from rawcnn.data.image_files import cut, decode_part, scale, turn, turns, undecodable
+from rawcnn.data.image_headers import JPEG, MAX_PIXELS, ImageInfo, examine
 from rawcnn.data.source import Labelled, check_labels
 from rawcnn.data.views import Crop
 from rawcnn.errors import DataError, UsageError
@@ -63,7 +53,7 @@ NAMED = 5  # bad files that an error names; the others it counts
 class FileSource(Labelled):
     """Image files of any size, read as they are needed: `paths`, `labels` int32 `[N]` and `class_names`.
 
-    `infos` is what `rawcnn.data.image_files.inspect` says of each. In memory: the names, 20 bytes a file, and the few
+    `infos` is what `rawcnn.data.image_headers.inspect` says of each. In memory: the names, 20 bytes a file, and the few
     images and batches that are just being made.
     """
 

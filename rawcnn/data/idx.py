@@ -22,10 +22,10 @@ import zlib
 import numpy as np
 
 from rawcnn.errors import DataError
+from rawcnn.limits import most_unpacked
 
 MAX_BYTES = 2**31  # MNIST's largest file holds 47 MB; a header that asks for more than 2 GiB is damaged
 MAX_DIMS = 32  # NumPy 1's own limit
-MAX_GZIP_RATIO = 1032  # deflate cannot shrink data further than this
 CHUNK = 2**20
 OTHER_TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 GET_AGAIN = "Get the file again from its source."
@@ -54,7 +54,8 @@ def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None) -> np.nda
             gzipped = file.peek(2)[:2] == b"\x1f\x8b"
             stream = gzip.GzipFile(fileobj=file, mode="rb") if gzipped else file
             shape = _read_shape(stream, path, ndim)
-            most = os.fstat(file.fileno()).st_size * (MAX_GZIP_RATIO if gzipped else 1)
+            size = os.fstat(file.fileno()).st_size
+            most = most_unpacked(size) if gzipped else size
             return _read_values(stream, path, shape, most)
     except EOFError:
         raise DataError(f"{path} is truncated: its gzip stream ends too early. {GET_AGAIN}") from None
@@ -129,7 +130,7 @@ def _read_shape(stream: io.BufferedIOBase, path: pathlib.Path, ndim: int | None)
 
 
 def _read_values(stream: io.BufferedIOBase, path: pathlib.Path, shape: tuple[int, ...], most: int) -> np.ndarray:
-    """Read exactly the declared values; `most` is the number of bytes that a file of this size can hold at all."""
+    """Read exactly the declared values; `most` is what a file of this size is believed to hold."""
     size = math.prod(shape)
     declared = f"its header declares {'x'.join(map(str, shape))} = {size} bytes of values"
     if size > MAX_BYTES:

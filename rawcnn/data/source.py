@@ -50,6 +50,13 @@ class Labelled:
     def check(self) -> None:
         """Raise `DataError` naming the images that cannot be read, if there are any."""
 
+    def names(self, indices: np.ndarray, most: int = 8) -> str:
+        """What a message calls the images at `indices`: the first `most` files, or numbers in this source."""
+        paths = getattr(self, "paths", None)
+        some = [str(i) if paths is None else paths[i] for i in indices[:most]]
+        more = f" and {len(indices) - most} more" if len(indices) > most else ""
+        return f"{'numbers ' if paths is None else ''}{', '.join(some)}{more}"
+
     def sample(self: S, share: float, seed: int) -> S:
         """About `share` (0 ... 1) of the images, the same share of each class, at least one each, in the old order."""
         return self.take(np.sort(_stratified(self.labels, share, seed)))
@@ -222,6 +229,18 @@ def batches(
     if crop is not None or augment is not None:
         read = tf.data.Dataset.zip(tf.data.Dataset.counter(start), read).map(changed)
     return _read_ahead(read, source, 8 if crop is None else 2)
+
+
+def batch_indices(source: Labelled, batch_size: int, *, seed: int, number: int) -> np.ndarray:
+    """Which images of `source` are in batch `number` (from 0) of `batches`: int32 `[batch_size]`, in their order there.
+
+    >>> source = Source(np.zeros((7, 1, 1, 1), np.uint8), np.zeros(7, np.int32), ("a",))
+    >>> batches_of_epoch = [batch_indices(source, 3, seed=0, number=k).tolist() for k in (2, 3)]
+    >>> len({i for batch in batches_of_epoch for i in batch})
+    6
+    """
+    epoch, k = divmod(number, len(source) // batch_size)
+    return permutation(len(source), seed, epoch).numpy()[k * batch_size : (k + 1) * batch_size]
 
 
 def in_order(
