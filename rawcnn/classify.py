@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from rawcnn.chain import Chain
 from rawcnn.data.folder import FileSource
-from rawcnn.data.image_files import MAX_PIXELS, inspect, read_image
+from rawcnn.data.image_files import read_image
+from rawcnn.data.image_headers import MAX_PIXELS, inspect
 from rawcnn.data.own_image import read_digit
 from rawcnn.data.source import Preprocess, in_order
 from rawcnn.data.views import centre, take_boxes, whole
@@ -85,7 +86,7 @@ def load_run(directory: str | os.PathLike[str]) -> Classifier:
     meta, class_names = saved.meta, tuple(saved.meta["class_names"])
     best, flags = meta["best"], meta["flags"]
     patience = int(rundir.read_flags(path)["patience"])  # may have changed since that checkpoint
-    if best and schedules.stops_early(meta["history_rows"], best["epoch"], patience):
+    if best and schedules.stops_early(len(meta["history"]), best["epoch"], patience):
         saved = checkpoints.read(checkpoints.path_of(path, best["step"]))
     net = NETS[flags["net"]](tuple(meta["input_shape"]), len(class_names))
     own, averages = (

@@ -1,35 +1,40 @@
 """The command line that all training examples share: absl flags, one run from data to pictures, errors as one line."""
 
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from rawcnn import signals
 
-from rawcnn.quiet import start_tensorflow
+with signals.quitting():  # TensorFlow takes seconds to import: a Ctrl-C then needs no traceback
+    from absl import app, flags
 
-start_tensorflow()
+    from rawcnn.quiet import start_tensorflow
 
-import tensorflow as tf  # noqa: E402
+    start_tensorflow()
 
-from rawcnn import precision  # noqa: E402
-from rawcnn.data import datasets  # noqa: E402
-from rawcnn.data.image_files import MAX_PIXELS  # noqa: E402
-from rawcnn.errors import RawcnnError, UsageError  # noqa: E402
-from rawcnn.nets import input_shape  # noqa: E402
-from rawcnn.session import Session  # noqa: E402
-from rawcnn.train import rundir  # noqa: E402
-from rawcnn.train.feed import CROPS  # noqa: E402
-from rawcnn.train.loop import one_thread_per_op, side_by_side  # noqa: E402
-from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
-from rawcnn.train.recipes import RECIPES, Recipe, recipe_of  # noqa: E402
+    import tensorflow as tf
+
+    from rawcnn import precision
+    from rawcnn.data import datasets
+    from rawcnn.data.image_headers import MAX_PIXELS
+    from rawcnn.errors import RawcnnError, UsageError
+    from rawcnn.machine import cores
+    from rawcnn.nets import input_shape
+    from rawcnn.output import tell
+    from rawcnn.session import MAY_CHANGE, Session
+    from rawcnn.train import rundir
+    from rawcnn.train.feed import CROPS
+    from rawcnn.train.loop import one_thread_per_op, side_by_side
+    from rawcnn.train.optimizers import OPTIMIZERS
+    from rawcnn.train.recipes import RECIPES, Recipe, recipe_of
 
 FLAGS = flags.FLAGS
 SMOKE_EPOCHS, SMOKE_BATCH, SMOKE_HELD_OUT = 2, 20, 0.1
 SMOKE_IMAGES, SMOKE_LARGE_IMAGES, LARGE = 1000, 100, 64  # the second where the net's own input has more pixels a side
-# On --resume; all others decide what is computed.
-MAY_CHANGE = ("data_dir", "epochs", "learning_rate", "save_every", "patience", "crops")
+BENDS = ("cosine", "warm-up, cosine")  # schedules whose rates depend on the number of epochs from the first step on
 NOT_SAVED = ("run", "resume", "overwrite")
 
 
@@ -75,6 +80,11 @@ def define_flags(nets: Sequence[str], *, net: str, epochs: int) -> list[str]:
     flags.DEFINE_integer(
         "save_every", 500, "Steps between checkpoints; there is one after each epoch too.", lower_bound=1
     )
+    flags.DEFINE_enum(
+        "on_save_error", "stop", ("stop", "warn"), "What to do when a checkpoint cannot be written: stop, or go on."
+    )
+    flags.DEFINE_integer("threads", None, "Threads to compute with; by default one a core.", lower_bound=1)
+    flags.DEFINE_boolean("deterministic", False, "Use only ops that repeat bit for bit; waits for data then read 0%.")
     flags.DEFINE_boolean(
         "distort", False, "Distort training images, elastically and in the plane, instead of the recipe's changes."
     )
@@ -94,15 +104,17 @@ def train(nets: Sequence[str], *, net: str, epochs: int) -> None:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """`app.run(main)`, with a user's mistakes as one line on stderr and exit status 2, and Ctrl-C as 130."""
+    """`app.run(main)`, with a mistake as one line on stderr and status 2; Ctrl-C exits 130, SIGTERM 143."""
 
     def checked(argv: list[str]) -> None:
         try:
-            main(argv)
+            with signals.handled():
+                main(argv)
         except RawcnnError as error:
             sys.exit(_fail(str(error), 2))
         except KeyboardInterrupt as interrupt:
-            sys.exit(_fail(f"interrupted{interrupt}.", 130))
+            status = interrupt.status if isinstance(interrupt, signals.Stopped) else 130
+            sys.exit(_fail(f"{str(interrupt) or 'Ctrl-C'}: {_how_to_go_on()}", status))
         except OSError as error:
             sys.exit(_fail(f"{error.filename or 'a file'}: {error.strerror}.", 2))
         except tf.errors.ResourceExhaustedError as error:
@@ -112,16 +124,23 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    sys.stdout.flush()
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+    tell(f"{Path(sys.argv[0]).name}: {message}", sys.stderr)
     return status
+
+
+def _how_to_go_on() -> str:
+    """What to type after a run was stopped."""
+    if "resume" not in FLAGS:  # an example that trains nothing
+        return "stopped."
+    if FLAGS.run and Path(FLAGS.run, rundir.FLAGS).is_file():
+        command = [Path(sys.executable).name, sys.argv[0], f"--run={FLAGS.run}", "--resume"]
+        return f"stopped; go on with {shlex.join(command)}"
+    return "stopped before training; the same command begins again, and a download goes on where it was."
 
 
 def _train(names: Sequence[str], argv: Sequence[str]) -> None:
     recipe = _settle_flags(argv)
-    parts = side_by_side(FLAGS.batch_size) if recipe.small_ops else 1
-    if recipe.small_ops:
-        one_thread_per_op()
+    parts = _use_threads(recipe)
     directory = None
     if FLAGS.run:  # before the data, so that a mistake in --run shows at once
         directory = rundir.RunDir(FLAGS.run, resume=FLAGS.resume, overwrite=FLAGS.overwrite)
@@ -142,10 +161,21 @@ def _train(names: Sequence[str], argv: Sequence[str]) -> None:
     if directory is None:
         FLAGS.run = str(rundir.unused_name(FLAGS.net, FLAGS.dataset))
         directory = rundir.RunDir(FLAGS.run)
-    try:
-        Session(directory, data, {name: FLAGS[name].value for name in names if name not in NOT_SAVED}, parts).run()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f": go on with --run={FLAGS.run} --resume") from None
+    Session(directory, data, {name: FLAGS[name].value for name in names if name not in NOT_SAVED}, parts).run()
+
+
+def _use_threads(recipe: Recipe) -> int:
+    """Settle how many threads compute, before TensorFlow's first op; returns the parts of a batch side by side."""
+    FLAGS.threads = FLAGS.threads or cores()
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    if recipe.small_ops:
+        one_thread_per_op(FLAGS.threads)
+        return side_by_side(FLAGS.batch_size, FLAGS.threads)
+    if FLAGS.threads != cores():
+        tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
+    return 1
 
 
 def _settle_flags(argv: Sequence[str]) -> Recipe:
@@ -161,6 +191,7 @@ def _settle_flags(argv: Sequence[str]) -> Recipe:
     FLAGS.recipe = FLAGS.recipe or next(iter(RECIPES[FLAGS.net]))
     FLAGS.input_size = FLAGS.input_size or input_shape(FLAGS.net)[0]
     recipe = recipe_of(FLAGS.net, FLAGS.recipe)
+    FLAGS.precision = _settled("precision", FLAGS.precision)  # "auto" on another machine might mean another
     if FLAGS.smoke and FLAGS.validation is None:
         FLAGS.validation = SMOKE_HELD_OUT
     for name in ("batch_size", "optimizer", "learning_rate", "average", "validation"):
@@ -174,9 +205,14 @@ def _settle_flags(argv: Sequence[str]) -> Recipe:
     return recipe
 
 
+def _settled(name: str, value: Any) -> Any:
+    """What a flag's value stands for on this machine."""
+    return precision.parse(value).compute.name if name == "precision" else value
+
+
 def _take_over(saved: dict[str, str]) -> None:
     """Give flags that the command line leaves out the values they had when the run began; refuse other changes."""
-    changed = []
+    changed = {}
     for name, text in saved.items():
         try:
             flag = FLAGS[name]
@@ -185,10 +221,25 @@ def _take_over(saved: dict[str, str]) -> None:
             raise UsageError(f"{FLAGS.run}: --{name}={text} in its flags.txt is no flag of this example.") from None
         if flag.using_default_value:
             flag.value = value
-        elif flag.value != value and name not in MAY_CHANGE:
-            changed.append(f"--{name} was {value} and is now {flag.value}")
-    if changed:
+        elif _settled(name, flag.value) != _settled(name, value):
+            changed[name] = f"--{name} was {value} and is now {flag.value}"
+    allowed = [name for name in MAY_CHANGE if not (name == "threads" and FLAGS.deterministic)]
+    refused = [change for name, change in changed.items() if name not in allowed]
+    if refused:
         raise UsageError(
-            f"{FLAGS.run} cannot be resumed: {'; '.join(changed)}. Only --{', --'.join(MAY_CHANGE)} may change; "
+            f"{FLAGS.run} cannot be resumed: {'; '.join(refused)}. Only --{', --'.join(allowed)} may change; "
             "leave the others out, or begin another run."
         )
+    for change in changed.values():
+        tell(change)
+    _say_what_bends(changed)
+
+
+def _say_what_bends(changed: Collection[str]) -> None:
+    """Say aloud where a change makes the rest of the run another than if it had begun so."""
+    if "epochs" in changed and recipe_of(FLAGS.net, FLAGS.recipe).schedule in BENDS:
+        tell("The learning rate follows a cosine over all epochs: from here on it is another than the run began with.")
+    if FLAGS.threads and FLAGS.threads != cores():
+        tell(f"Computing with {FLAGS.threads} threads, as the run began or as told; this machine has {cores()} cores.")
+    if "threads" in changed:
+        tell("With another number of threads the rest of the run is as good, but not bit for bit the same.")

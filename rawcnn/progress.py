@@ -3,8 +3,10 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
+from rawcnn.output import tell
 from rawcnn.train.loop import Progress
 
 
@@ -56,19 +58,22 @@ class Display:
     def update(self, now: Progress) -> None:
         """Show `now`, if it is time to."""
         if self._bar is not None:
-            self._bar.set_description_str(line(now))
+            with suppress(OSError):  # the terminal is gone
+                self._bar.set_description_str(line(now))
         elif now.epoch_ended or time.monotonic() - self._shown > self.every:
-            print(line(now), flush=True)
+            tell(line(now))
             self._shown = time.monotonic()
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         if self._bar is not None:
-            self._bar.write(text, file=sys.stdout)
+            with self._bar.external_write_mode(file=sys.stdout):
+                tell(text)
         else:
-            print(text, flush=True)
+            tell(text)
 
     def close(self) -> None:
         """Remove the live line."""
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()

@@ -1,5 +1,6 @@
 """One run from data to pictures: what a training example does between its flags and its last line."""
 
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rawcnn import pictures, precision
+from rawcnn import pictures, precision, signals
 from rawcnn.data.augment import distort
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import thumbnails
 from rawcnn.errors import RawcnnError, RunError
 from rawcnn.nets import NETS
+from rawcnn.output import tell
 from rawcnn.progress import Display
 from rawcnn.summary import summary
 from rawcnn.train import checkpoints, schedules
@@ -28,12 +30,19 @@ from rawcnn.train.recipes import SCHEDULES, recipe_of
 from rawcnn.train.rundir import WEIGHTS, RunDir
 from rawcnn.weights import named_weights, save_weights
 
+MAY_CHANGE = ("data_dir", "epochs", "learning_rate", "save_every", "patience", "crops", "threads", "on_save_error")
+"""Flags that a resumed run may be given anew; all others decide what is computed.
+
+`epochs` and `learning_rate` decide what comes, and are said aloud; `threads` decides last bits only, and may not change
+with `deterministic`.
+"""
+
 
 class Session:
     """A net, its data and its run directory, put together from `flags` (see `rawcnn.cli`); `run()` does the rest."""
 
     def __init__(self, directory: RunDir, data: DataSet, flags: Mapping[str, Any], parts: int):
-        self.directory, self.data, self.flags = directory, data, flags
+        self.directory, self.data, self.flags, self.parts = directory, data, flags, parts
         self.recipe = recipe_of(flags["net"], flags["recipe"])
         side = flags["input_size"]
         self.net = NETS[flags["net"]](
@@ -53,7 +62,12 @@ class Session:
         smoothing = self.recipe.label_smoothing
         training_loss = partial(softmax_cross_entropy, label_smoothing=smoothing) if smoothing else loss
         self.train_step = make_train_step(
-            self.state, training_loss, self.feed.preprocess, parts=parts, head_weights=self.recipe.head_weights
+            self.state,
+            training_loss,
+            self.feed.preprocess,
+            parts=parts,
+            head_weights=self.recipe.head_weights,
+            timed=not flags["deterministic"],
         )
         self.validate = self.feed.evaluator(self.net, loss, parts=parts)
         self.test = self.feed.evaluator(self.net, loss, flags["crops"], parts=parts)
@@ -62,63 +76,100 @@ class Session:
 
     def run(self) -> float:
         """Train from wherever the run stands to the end of its last epoch; returns the test accuracy, 0 ... 1."""
-        print(f"{self.data.describe()}\n\n{self.flags['net']}\n{summary(self.net)}\n", flush=True)
+        tell(f"{self.data.describe()}\n\n{self.flags['net']}\n{summary(self.net)}\n")
         self._begin_or_resume()
         with self._files_named():
             self._train()
             return self._finish()
 
     def _begin_or_resume(self) -> None:
-        saved = checkpoints.newest(self.directory.path)
+        saved = checkpoints.newest(self.directory.path, tell)
+        checkpoints.check_room(self.directory.path, self.state)
+        if saved is not None:
+            self._refuse_changes(saved)
+            saved.restore(self.state)
+            self.best, self.sums = saved.meta["best"], saved.meta["sums"]
+            self.directory.restore_history(saved.meta["history"])
         self.directory.write_flags(self.flags)
         self.directory.write_bad_images(self.data.bad)
         if saved is None:
-            self._save()  # proves before any work that the directory takes checkpoints
-            print(f"run directory {self.directory.path}", flush=True)
-            return
-        if saved.meta["data"] != self._data_facts():
+            self._save(must=True)  # proves before any work that the directory takes checkpoints
+        tell(f"run directory {self.directory.path}" + (f": going on after step {saved.step}" if saved else ""))
+
+    def _refuse_changes(self, saved: checkpoints.Checkpoint) -> None:
+        """Raise `RunError` if what decides the numbers changed; the flags too, for flags.txt may be damaged."""
+        then = saved.meta
+        if then["data"] != self._data_facts():
             raise RunError(
-                f"{saved.path} was trained on {saved.meta['data']}, but the data set is now {self._data_facts()}: "
+                f"{saved.path} was trained on {then['data']}, but the data set is now {self._data_facts()}: "
                 "give back the same files, or begin another run."
             )
-        saved.restore(self.state)
-        self.best, self.sums = saved.meta["best"], saved.meta["sums"]
-        self.directory.truncate_history(saved.meta["history_rows"])
-        print(f"run directory {self.directory.path}: going on after step {saved.step}", flush=True)
+        if changed := [n for n, v in self.flags.items() if n not in MAY_CHANGE and then["flags"].get(n, v) != v]:
+            was = ", ".join(f"--{name}={then['flags'][name]}" for name in changed)
+            raise RunError(f"{saved.path} was trained with {was}, which flags.txt no longer says: put it back there.")
+        if self.flags["deterministic"] and then["parts"] != self.parts:
+            raise RunError(
+                f"{saved.path} was computed in {then['parts']} parts a batch, and now it would be {self.parts}: "
+                "with --deterministic give back the same --threads, or begin another run."
+            )
 
     def _train(self) -> None:
+        """All epochs that are left. A signal ends the current call, or an evaluation at once; then all is saved."""
         display = Display()
         try:
-            if self._stops_early():
-                return
-            for now in fit(
-                self.state,
-                self.train_step,
-                self.data.train,
-                batch_size=self.flags["batch_size"],
-                epochs=self.flags["epochs"],
-                seed=self.flags["seed"],
-                crop=self.feed.crop,
-                size=self.feed.size,
-                augment=distort if self.flags["distort"] else self.recipe.augment,
-                pause_every=self.flags["save_every"],
-                **self.sums,
-            ):
-                display.update(now)
-                if now.epoch_ended:
-                    self._end_epoch(now, display.say)
-                    if self._stops_early():
-                        return
-                elif now.step % self.flags["save_every"] == 0:
-                    self.sums = {"loss_sum": now.loss_sum, "correct": now.correct}
-                    self._save()
+            with signals.deferred():
+                try:
+                    self._epochs(display)
+                except signals.Stopped:
+                    self._save(must=True)
+                    raise
         finally:
             display.close()
 
+    def _epochs(self, display: Display) -> None:
+        if self._epoch_left_open():  # the run was stopped while this epoch was being evaluated
+            self._end_epoch(self._standing(), display.say)
+        if self._stops_early():
+            return
+        for now in fit(
+            self.state,
+            self.train_step,
+            self.data.train,
+            batch_size=self.flags["batch_size"],
+            epochs=self.flags["epochs"],
+            seed=self.flags["seed"],
+            crop=self.feed.crop,
+            size=self.feed.size,
+            augment=distort if self.flags["distort"] else self.recipe.augment,
+            pause_every=self.flags["save_every"],
+            **self.sums,
+        ):
+            display.update(now)
+            self.sums = {"loss_sum": now.loss_sum, "correct": now.correct}
+            if now.epoch_ended:
+                self._end_epoch(now, display.say)
+                if self._stops_early():
+                    return
+            elif now.step % self.flags["save_every"] == 0:
+                self._save()
+            signals.check()
+
+    def _standing(self) -> Progress:
+        """Where the state stands, as `fit` would have said."""
+        step, per_epoch = int(self.state.step), steps_per_epoch(self.data.train, self.flags["batch_size"])
+        epoch = max(1, -(-step // per_epoch))
+        return Progress(epoch, self.flags["epochs"], step, per_epoch, self.flags["batch_size"], **self.sums)
+
+    def _epoch_left_open(self) -> bool:
+        """Whether the last epoch's steps are all made, and its line in the history is missing."""
+        now = self._standing()
+        return now.epoch_ended and len(self.directory.history()) < now.epoch
+
     def _end_epoch(self, now: Progress, say: Callable[[str], None]) -> None:
-        with self.state.averaged():
+        with self.state.averaged(), signals.at_once():
             validation = self.validate(self.data.validation)
-        if np.isfinite(validation.loss) and (self.best is None or validation.accuracy > self.best["val_accuracy"]):
+        best_before = self.best
+        if is_better(validation, self.best):
             self.best = {"epoch": now.epoch, "step": now.step, "val_accuracy": validation.accuracy}
         self.directory.append_history(
             {
@@ -135,7 +186,8 @@ class Session:
         if self.recipe.schedule == "plateau":
             accuracies = [row["val_accuracy"] for row in self.directory.history()]
             self.state.optimizer.factor.assign(schedules.plateau_factor(accuracies))
-        self._save()
+        if not self._save():
+            self.best = best_before  # a best epoch that was not kept could not be tested later
         best = (
             f"best {self.best['val_accuracy']:.2%} after epoch {self.best['epoch']}" if self.best else "none finite yet"
         )
@@ -148,10 +200,12 @@ class Session:
         epoch = len(self.directory.history())
         return schedules.stops_early(epoch, self.best["epoch"] if self.best else epoch, self.flags["patience"])
 
-    def _save(self) -> None:
+    def _save(self, *, must: bool = False) -> bool:
+        """Write a checkpoint; False if the disk did not take it and the run is to go on without (`--on_save_error`)."""
         meta = {
             "flags": dict(self.flags),
             "data": self._data_facts(),
+            "parts": self.parts,
             "class_names": self.data.train.class_names,
             "input_shape": self.net.in_shape,
             "preprocess": self.feed.preprocess.as_dict(),
@@ -160,11 +214,18 @@ class Session:
             "data_shape": self.data.train.shape,
             "best": self.best,
             "sums": self.sums,
-            "history_rows": len(self.directory.history()),
+            "history": self.directory.history(),
             "versions": {"tensorflow": tf.__version__, "numpy": np.__version__},
         }
         keep_best = () if self.best is None else (self.best["step"],)
-        checkpoints.save(self.directory.path, self.state, meta, also_keep=keep_best)
+        try:
+            checkpoints.save(self.directory.path, self.state, meta, also_keep=keep_best)
+        except checkpoints.SaveError as error:
+            if must or self.flags["on_save_error"] == "stop":
+                raise
+            tell(f"going on without a checkpoint: {error}", sys.stderr)
+            return False
+        return True
 
     def _data_facts(self) -> dict[str, Any]:
         """What a resumed run must find unchanged."""
@@ -179,7 +240,7 @@ class Session:
 
     def _finish(self) -> float:
         if self._stops_early() and self.best is not None:
-            print(
+            tell(
                 f"no better validation accuracy in {self.flags['patience']} epochs: testing epoch {self.best['epoch']}"
             )
             checkpoints.read(checkpoints.path_of(self.directory.path, self.best["step"])).restore(self.state)
@@ -187,8 +248,8 @@ class Session:
             save_weights(self.net, self.directory.path / WEIGHTS)
             test = self.test(self.data.test)
         written = [WEIGHTS, *self._pictures(test)]
-        print(f"\n{self.directory.path} holds {', '.join(written)}, history.jsonl, flags.txt and the checkpoints")
-        print(f"test accuracy {test.accuracy:.2%}", flush=True)
+        tell(f"\n{self.directory.path} holds {', '.join(written)}, history.jsonl, flags.txt and the checkpoints")
+        tell(f"test accuracy {test.accuracy:.2%}")
         return test.accuracy
 
     @contextmanager
@@ -233,7 +294,7 @@ class Session:
                 ),
             ]
         except RawcnnError as error:
-            print(f"no pictures: {error}")
+            tell(f"no pictures: {error}")
             return []
         return [picture.name for picture in made]
 
@@ -241,3 +302,13 @@ class Session:
 def spread(n: int, count: int) -> np.ndarray:
     """Up to `count` indices, evenly spread over n."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).astype(np.int64))
+
+
+def is_better(validation: Evaluation, best: Mapping[str, Any] | None) -> bool:
+    """Whether an epoch is the best so far: a higher accuracy, and a loss that is a number.
+
+    Where all is NaN the first class is the answer to everything, which may well be the highest accuracy so far.
+    """
+    if not np.isfinite(validation.loss) or not np.isfinite(validation.accuracy):
+        return False
+    return best is None or validation.accuracy > best["val_accuracy"]

@@ -109,9 +109,10 @@ def test_a_used_directory_is_refused(tmp_path):
 def test_resume_keeps_all_but_leftovers(tmp_path):
     path = used(tmp_path / "run")
     with RunDir(path, resume=True) as run:
-        assert run.history() == [{"epoch": 1}, {"epoch": 2}]
-        run.truncate_history(1)
-        assert run.history() == [{"epoch": 1}]
+        run.restore_history([{"epoch": 1}])
+        run.append_history({"epoch": 3})
+        assert run.history() == [{"epoch": 1}, {"epoch": 3}]
+        assert (path / "history.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 3}\n'
     assert not list(path.glob("*.tmp")) and (path / "notes.txt").exists()
     assert rundir.read_flags(path) == {"net": "lenet5", "epochs": "3"}
 

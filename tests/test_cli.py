@@ -1,6 +1,5 @@
 """The command as a user runs it: in a process of its own, with what it prints, writes and refuses."""
 
-import gzip
 import json
 import os
 import re
@@ -9,75 +8,20 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from command import CLASSIFY, TRAIN, call, environment, flags_for
 from PIL import Image
 
 from rawcnn.data.drawn import drawn_digits
 
-ROOT = Path(__file__).parent.parent
-TRAIN, CLASSIFY = ROOT / "examples" / "train_lenet.py", ROOT / "examples" / "classify.py"
 
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """A data set of drawn digits in MNIST's files."""
-    directory = tmp_path_factory.mktemp("digits")
-    for part, count, start in (("train", 1400, 0), ("t10k", 300, 5000)):
-        images, labels = drawn_digits(count, start=start)
-        write_idx(directory / f"{part}-images-idx3-ubyte.gz", images[..., 0])
-        write_idx(directory / f"{part}-labels-idx1-ubyte.gz", labels.astype(np.uint8))
-    return directory
-
-
-def write_idx(path, array):
-    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    path.write_bytes(gzip.compress(header + array.tobytes(), 1))
-
-
-def environment(home):
-    return os.environ | {"PYTHONPATH": str(ROOT), "RAWCNN_DATA": str(home / "data")}
-
-
-def call(script, *flags, home, cwd=None, status=0):
-    command = [sys.executable, script, *map(str, flags)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env=environment(home),
-        cwd=cwd or home,
-        timeout=240,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-def flags_for(run, digits, *more):
-    return (
-        f"--run={run}",
-        f"--data_dir={digits}",
-        "--net=lenet5_relu",
-        "--epochs=3",
-        "--batch_size=20",
-        "--validation=0.1",
-        *more,
-    )
-
-
-@pytest.fixture(scope="module")
-def whole(home, digits):
-    """An uninterrupted run, and what it printed."""
-    run = home / "whole"
-    return run, call(TRAIN, *flags_for(run, digits, "--save_every=10"), home=home)
+def slow(*values):
+    """Values for `parametrize` that only the slow suite tries: each is a process that imports TensorFlow."""
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow) for value in values
+    ]
 
 
 def test_what_a_user_sees(whole):
@@ -110,6 +54,7 @@ def test_what_a_run_leaves(whole):
         assert sum(weights[name].size for name in weights.files) == 61_706
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_after", [10, 40, 130])
 def test_a_killed_run_resumes_bitwise(whole, home, digits, kill_after):
     run = home / f"killed-{kill_after}"
@@ -133,6 +78,7 @@ def test_a_killed_run_resumes_bitwise(whole, home, digits, kill_after):
             np.testing.assert_array_equal(one[name], other[name])
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_refused_then_resumed_to_the_same_end(whole, home, digits):
     run, first = whole
     before = (run / "weights.npz").read_bytes()
@@ -152,21 +98,23 @@ def test_help_is_short_and_complete(home):
     done = call(TRAIN, "--help", home=home, status=1)  # absl's status for --help
     flags = re.findall(r"^  --(?:\[no\])?(\w+):", done.stdout, re.MULTILINE)
     wanted = "net dataset data_dir epochs batch_size optimizer learning_rate precision seed sample run resume overwrite"
-    assert set(flags) >= {*wanted.split(), "save_every", "distort", "smoke"} and len(flags) < 25
+    assert set(flags) >= {*wanted.split(), "save_every", "distort", "smoke"} and len(flags) < 30
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["epochs=3"], "'epochs=3' is no flag: flags begin with two dashes"),
-        (["--resume"], "Which run? Name its directory with --run=DIR."),
-        (["--run=x", "--resume", "--overwrite"], "exclude each other"),
-        (["--run=nowhere", "--resume"], "nowhere"),
-        (["--dataset=mnist", "--data_dir=nowhere"], "train-images-idx3-ubyte.gz"),
-        (["--data_dir=nowhere"], "train-images-idx3-ubyte.gz"),
-        (["--sample=0"], "share above 0"),
         (["--run=/dev/null/x"], "cannot be written"),
-        (["--dataset=drawn", "--smoke", "--sample=0.01", "--run=small"], "fill no batch of 20"),
+        (["--data_dir=nowhere"], "train-images-idx3-ubyte.gz"),
+        *slow(
+            (["--resume"], "Which run? Name its directory with --run=DIR."),
+            (["--run=x", "--resume", "--overwrite"], "exclude each other"),
+            (["--run=nowhere", "--resume"], "nowhere"),
+            (["--dataset=mnist", "--data_dir=nowhere"], "train-images-idx3-ubyte.gz"),
+            (["--sample=0"], "share above 0"),
+            (["--dataset=drawn", "--smoke", "--sample=0.01", "--run=small"], "fill no batch of 20"),
+        ),
     ],
 )
 def test_mistakes_are_one_line(home, flags, message):
@@ -175,7 +123,7 @@ def test_mistakes_are_one_line(home, flags, message):
     assert line.startswith("train_lenet.py: ") and message in line
 
 
-@pytest.mark.parametrize("flag", ["--net=lenet6", "--epochs=0", "--epoch=3", "--sample=1.5", "--seed=-1"])
+@pytest.mark.parametrize("flag", ["--epoch=3", *slow("--net=lenet6", "--epochs=0", "--sample=1.5", "--seed=-1")])
 def test_wrong_flags_are_named(home, flag):
     assert flag.split("=")[0].strip("-") in call(TRAIN, flag, home=home, status=1).stderr
 
@@ -190,6 +138,7 @@ def test_damaged_data_is_refused_before_anything_is_written(home, digits, tmp_pa
     assert {path.name for path in (home / "damaged").iterdir()} <= {"run.lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs file size limits")
 def test_a_full_disk_keeps_what_was_saved(whole, home, digits):
     """No file may be as large as the first checkpoint: it cannot be written, and training is not begun."""
@@ -207,12 +156,14 @@ def test_a_full_disk_keeps_what_was_saved(whole, home, digits):
     assert "epoch 1/3" not in done.stdout
 
 
+@pytest.mark.slow
 def test_smoke_needs_no_data_and_no_flags(home, tmp_path):
     done = call(TRAIN, "--smoke", home=home, cwd=tmp_path)
     assert "data set drawn" in done.stdout and done.stdout.splitlines()[-1].startswith("test accuracy ")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["lenet5-drawn-1"]
 
 
+@pytest.mark.slow
 def test_every_flag_at_once(home):
     flags = ("--net=lenet5_tanh", "--distort", "--precision=bfloat16", "--optimizer=sgd", "--learning_rate=0.05")
     done = call(TRAIN, "--smoke", "--sample=0.5", "--seed=4", f"--run={home / 'all'}", *flags, home=home)
@@ -222,6 +173,7 @@ def test_every_flag_at_once(home):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_terminal_gets_a_line_that_lives(home, tmp_path):
     import fcntl
@@ -250,6 +202,7 @@ def test_a_terminal_gets_a_line_that_lives(home, tmp_path):
     assert len(states) >= 3 and b"\n" not in shown.strip()
 
 
+@pytest.mark.slow
 def test_flags_of_another_example_are_refused(whole, home, tmp_path):
     (tmp_path / "flags.txt").write_text("--net=lenet5\n--colour=blue\n")
     done = call(TRAIN, f"--run={tmp_path}", "--resume", home=home, status=2)
@@ -274,11 +227,13 @@ def test_classify_reads_ones_own_images(whole, home, tmp_path):
     ("write", "message"),
     [(lambda path: path.write_text("<html>not an image</html>"), "bad.png"), (lambda path: None, "bad.png")],
 )
+@pytest.mark.slow
 def test_classify_names_what_it_cannot_read(whole, home, tmp_path, write, message):
     write(tmp_path / "bad.png")
     done = call(CLASSIFY, f"--run={whole[0]}", "bad.png", home=home, cwd=tmp_path, status=2)
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_classify_needs_a_run(home, tmp_path):
     assert "holds no checkpoint" in call(CLASSIFY, f"--run={tmp_path}", "a.png", home=home, status=2).stderr

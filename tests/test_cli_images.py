@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
+from command import CLASSIFY, ROOT, call
 from PIL import Image
-from test_cli import CLASSIFY, ROOT, call
 
 from rawcnn.classify import load_run
 from rawcnn.weights import named_variables
@@ -14,11 +14,6 @@ from rawcnn.weights import named_variables
 CIFAR, ALEXNET, VGG, GOOGLENET = (
     ROOT / "examples" / f"train_{name}.py" for name in ("cifar", "alexnet", "vgg", "googlenet")
 )
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +35,7 @@ def trained(home, photos):
     return run, call(CIFAR, *flags, f"--data_dir={photos}", "--crops=10", home=home)
 
 
+@pytest.mark.slow
 def test_a_folder_of_photos_is_learnt(trained):
     run, done = trained
     assert "data set folder: 96 training, 12 validation and 12 test images in files" in done.stdout
@@ -49,11 +45,13 @@ def test_a_folder_of_photos_is_learnt(trained):
     }
 
 
+@pytest.mark.slow
 def test_ones_own_photos_are_seen_as_the_test_images_were(trained, photos, home, tmp_path):
     done = call(CLASSIFY, f"--run={trained[0]}", photos / "ant.3.jpg", photos / "bee.7.jpg", home=home, cwd=tmp_path)
     assert re.findall(r"(\w+)\.\d+\.jpg: (\w+)", done.stdout) == [("ant", "ant"), ("bee", "bee")]
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_for_more_epochs_and_stops_early(trained, home):
     done = call(CIFAR, f"--run={trained[0]}", "--resume", "--epochs=40", "--patience=3", home=home)
     assert re.search(r"no better validation accuracy in 3 epochs: testing epoch \d", done.stdout)
@@ -62,12 +60,14 @@ def test_a_finished_run_goes_on_for_more_epochs_and_stops_early(trained, home):
     assert len(rows) == best + 1 + 3 or len(rows) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--input_size=36", "--recipe=lab", "--average=0.5"])
 def test_what_decides_the_numbers_cannot_change_on_resume(trained, home, flag):
     done = call(CIFAR, f"--run={trained[0]}", "--resume", flag, home=home, status=2)
     assert f"{flag.split('=')[0]} was " in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_classifies_with_the_epoch_it_tested(trained, photos):
     """`weights.npz` is what was tested; `load_run` must find the same weights in the checkpoints."""
     classifier = load_run(trained[0])
@@ -78,6 +78,7 @@ def test_a_run_that_stopped_early_classifies_with_the_epoch_it_tested(trained, p
     assert seen.shape == (32, 32, 3) and original.shape == np.asarray(Image.open(photos / "ant.0.jpg")).shape
 
 
+@pytest.mark.slow
 def test_bad_files_are_named_or_listed(photos, home, tmp_path):
     folder = tmp_path / "some"
     folder.mkdir()
@@ -96,6 +97,7 @@ def test_bad_files_are_named_or_listed(photos, home, tmp_path):
     assert "46 training, 6 validation and 6 test images" in done.stdout and len(list(folder.iterdir())) == 60
 
 
+@pytest.mark.slow
 def test_a_file_that_breaks_while_training_is_named(photos, home, tmp_path):
     """Its header and its end are sound; what lies between is not, and shows only when it is decoded."""
     folder = tmp_path / "some"
@@ -115,6 +117,7 @@ def test_an_unknown_recipe_lists_what_there_is(home):
     assert "alexnet_bn has no recipe 'paper': choose lab." in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "flags"),
     [

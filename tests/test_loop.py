@@ -154,7 +154,7 @@ def test_a_batch_that_cannot_be_filled_is_refused(source):
 def test_a_loss_that_is_no_number_stops_training(source):
     state, step = start()
     state.net.logits.b.assign([np.nan, 0, 0, 0])
-    with pytest.raises(RunError, match="loss is nan at step 1: try a learning rate"):
+    with pytest.raises(RunError, match="Step 1 would make weights that are no numbers and was not made: loss nan"):
         train(state, step, source)
 
 

@@ -7,8 +7,11 @@ pointer that could be wrong.
 """
 
 import json
+import math
 import re
+import shutil
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,16 @@ from typing import Any
 import numpy as np
 
 from rawcnn.errors import RunError
+from rawcnn.machine import cores
 from rawcnn.train.loop import TrainState
 from rawcnn.weights import assign, load_arrays, named_variables, save_arrays
 
 NAME = re.compile(r"ckpt-(\d{9})\.npz")
+KEPT = 2  # the newest checkpoints that stay, besides the best
+
+
+class SaveError(RunError):
+    """A checkpoint that the disk did not take; those before it are still there."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +51,63 @@ def path_of(directory: Path, step: int) -> Path:
 
 
 def save(
-    directory: Path, state: TrainState, meta: dict[str, Any], *, keep: int = 2, also_keep: Collection[int] = ()
+    directory: Path, state: TrainState, meta: dict[str, Any], *, keep: int = KEPT, also_keep: Collection[int] = ()
 ) -> Path:
     """Write a checkpoint of `state` and `meta`, then delete all but the newest `keep` and the steps in `also_keep`.
 
-    Raises `RunError` if the file cannot be written; all older checkpoints are then still there.
+    Raises `RunError` if a number of `state` is not finite, or the file cannot be written; all older checkpoints are
+    then still there.
     """
     path = path_of(directory, int(state.step))
-    arrays = {name: variable.numpy() for name, variable in named_variables(state).items()}
+    # Views of the variables' memory, not copies: nothing changes them until the file is written.
+    arrays = {name: np.asarray(variable.read_value()) for name, variable in named_variables(state).items()}
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
+        sound = pool.map(_finite, arrays.values())
+    if wrong := [name for name, finite in zip(arrays, sound, strict=True) if not finite]:
+        raise RunError(
+            f"{path} is not written: {', '.join(wrong[:5])} hold numbers that are not finite. What was saved before "
+            "is still there. Go on from it with --resume and a learning rate 10 times smaller."
+        )
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     try:
         save_arrays(path, arrays)
     except OSError as error:
-        size = sum(a.nbytes for a in arrays.values()) / 1e6
-        raise RunError(
-            f"{path} ({size:.1f} MB) cannot be written ({error.strerror}): what was saved before is still there. "
-            "Make room or access, and go on with --resume."
+        if not directory.is_dir():
+            gone = f"{path} cannot be written ({error.strerror}): {directory} is gone."
+            raise SaveError(f"{gone} Bring it back, and go on with --resume.") from error
+        needed, free = sum(array.nbytes for array in arrays.values()), shutil.disk_usage(directory).free
+        raise SaveError(
+            f"{path} cannot be written ({error.strerror}): it takes {needed:,} bytes, and {free:,} are free. What was "
+            "saved before is still there. Make room or access, and go on with --resume."
         ) from error
-    for step in sorted(steps(directory))[:-keep]:
+    # Later ones are damaged, or this run would have gone on from them; they are overwritten when it comes so far.
+    for step in sorted(step for step in steps(directory) if step <= int(state.step))[:-keep]:
         if step not in also_keep:
-            path_of(directory, step).unlink()
+            path_of(directory, step).unlink(missing_ok=True)
     return path
+
+
+def _finite(array: np.ndarray) -> bool:
+    """Whether all numbers are finite: by their sum, and only where that is not finite one by one."""
+    if array.dtype.kind != "f":
+        return True
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
+
+
+def check_room(directory: Path, state: TrainState) -> None:
+    """Raise `RunError` unless the disk has room for all that a run writes: checked before training, not after it.
+
+    That is the newest checkpoints, the best one and the one just being written, less those that are there already.
+    """
+    one = sum(v.dtype.size * math.prod(v.shape) for v in named_variables(state).values())
+    count = max(1, KEPT + 2 - len(steps(directory)))
+    free = shutil.disk_usage(directory).free
+    if free < count * one:
+        raise RunError(
+            f"{directory} has {free:,} bytes free, and the run needs {count * one:,} more: {count} checkpoints of "
+            f"{one:,}, one of them while it is written. Make room, or choose another --run."
+        )
 
 
 def steps(directory: Path) -> list[int]:
@@ -75,8 +120,10 @@ def read(path: Path) -> Checkpoint:
     arrays = load_arrays(path)
     try:
         meta = json.loads(arrays.pop("meta").tobytes())
+        if not isinstance(meta, dict):
+            raise ValueError("its meta is no JSON object")
         return Checkpoint(path, int(arrays["step"]), arrays, meta)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is no checkpoint of rawcnn ({error}).") from error
 
 

@@ -1,5 +1,7 @@
 """Training as a few functions: a state, a step, an evaluation, and `fit`, which any loop of your own can replace."""
 
+import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from rawcnn.chain import Chain
-from rawcnn.data.source import Augment, Crop, Labelled, Preprocess, batches, in_order
+from rawcnn.data.source import Augment, Crop, Labelled, Preprocess, batch_indices, batches, in_order
 from rawcnn.errors import RunError, UsageError
 from rawcnn.machine import cores
+from rawcnn.train.gradients import NOT_FINITE, require_finite
 from rawcnn.train.losses import Loss
 from rawcnn.train.optimizers import Optimizer
 from rawcnn.weights import named_variables, named_weights
@@ -66,18 +69,18 @@ class StepResults(NamedTuple):
 TrainStep = Callable[[Iterator[tuple[tf.Tensor, tf.Tensor]], tf.Tensor], StepResults]
 
 
-def side_by_side(batch_size: int) -> int:
-    """How many equal parts of a batch to compute side by side: at most one a core, and a divisor of `batch_size`."""
-    return max(parts for parts in range(1, cores() + 1) if batch_size % parts == 0)
+def side_by_side(batch_size: int, threads: int | None = None) -> int:
+    """How many equal parts of a batch to compute side by side: a divisor of it, at most `threads` (one a core)."""
+    return max(parts for parts in range(1, (threads or cores()) + 1) if batch_size % parts == 0)
 
 
-def one_thread_per_op() -> None:
-    """Let TensorFlow run as many ops at once as there are cores, one thread each: for small nets the faster way.
+def one_thread_per_op(threads: int | None = None) -> None:
+    """Let TensorFlow run `threads` ops at once (by default one a core), one thread each: for small nets the faster way.
 
     To be called before TensorFlow's first op; raises its `RuntimeError` otherwise.
     """
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(cores())
+    tf.config.threading.set_inter_op_parallelism_threads(threads or cores())
 
 
 def make_train_step(
@@ -87,6 +90,7 @@ def make_train_step(
     *,
     parts: int = 1,
     head_weights: Mapping[str, float] | None = None,
+    timed: bool = True,
 ) -> TrainStep:
     """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
 
@@ -94,12 +98,16 @@ def make_train_step(
     the batch is cut into that many equal parts whose gradients are computed side by side and added: the same update
     (but for dropout, which draws for each part, and batch normalisation, which sees one part at a time).
     `head_weights` says by name how much the loss of each further head counts, as in `{"aux1": 0.3}`; the loss that is
-    reported is that of the last row alone. Raises `UsageError` unless it names the net's heads.
+    reported is that of the last row alone. Raises `UsageError` unless it names the net's heads. `timed=False` reads no
+    clock, which TensorFlow's op determinism forbids; the seconds waited are then 0.
     """
     heads = {name for name, _, _ in state.net.heads}
     if set(head_weights or {}) != heads:
         raise UsageError(f"The net's heads are {sorted(heads) or 'none'}: give head_weights for just these.")
     weights = list(named_weights(state.net).values())
+
+    def clock() -> tf.Tensor:
+        return tf.timestamp() if timed else tf.constant(0.0, tf.float64)
 
     def gradients(
         images: tf.Tensor, labels: tf.Tensor, batch_size: int
@@ -120,20 +128,21 @@ def make_train_step(
         shares = zip(tf.split(images, parts), tf.split(labels, parts), strict=True)
         losses, correct, grads = zip(*(gradients(x, y, images.shape[0]) for x, y in shares), strict=True)
         sums = [tf.add_n(parts_of_one) for parts_of_one in zip(*grads, strict=True)]
-        state.optimizer.apply(sums, state.step)
-        state.step.assign_add(1)
-        state.update_averages()
+        with tf.control_dependencies([require_finite(sums, tf.add_n(losses), state.step)]):
+            state.optimizer.apply(sums, state.step)
+            state.step.assign_add(1)
+            state.update_averages()
         with tf.control_dependencies(sums):
-            return tf.add_n(losses), tf.add_n(correct), tf.timestamp()
+            return tf.add_n(losses), tf.add_n(correct), clock()
 
     @tf.function
     def train_step(iterator: Iterator[tuple[tf.Tensor, tf.Tensor]], n: tf.Tensor) -> StepResults:
         losses, corrects = tf.TensorArray(tf.float32, n), tf.TensorArray(tf.int32, n)
-        waited, idle_since = tf.constant(0.0, tf.float64), tf.timestamp()
+        waited, idle_since = tf.constant(0.0, tf.float64), clock()
         for i in tf.range(n):
             images, labels = next(iterator)
             with tf.control_dependencies([images]):
-                arrived = tf.timestamp()
+                arrived = clock()
             waited += tf.maximum(arrived - idle_since, 0.0)
             with tf.control_dependencies([arrived]):  # or the clock would be read only when a core is free again
                 step_loss, step_correct, idle_since = update(tf.identity(images), labels)
@@ -269,8 +278,8 @@ def fit(
     Between two yields one call makes as many steps as take about `seconds_per_call`, but stops at the end of each
     epoch and at every multiple of `pause_every` steps, where a caller may save. `loss_sum` and `correct` are those of
     the epoch that a checkpoint interrupted. Images that fill no whole batch are left out of an epoch; the next one's
-    order is another. Raises `UsageError` if not one batch can be filled, `RunError` when the loss is no longer a
-    number.
+    order is another. Raises `UsageError` if not one batch can be filled, `RunError` when loss or gradient is no
+    number: that update was not made, but `state` is then of no use (statistics have seen the batch), so do not save it.
     """
     per_epoch = steps_per_epoch(source, batch_size)
     step, n = int(state.step), 1
@@ -281,7 +290,12 @@ def fit(
         while not now.epoch_ended:
             until_pause = pause_every - now.step % pause_every if pause_every else n
             taken = min(n, per_epoch - now.steps_done, until_pause)
-            now, seconds = _advance(now, train_step, data, taken)
+            try:
+                now, seconds = _advance(now, train_step, data, taken)
+            except tf.errors.InvalidArgumentError as error:
+                if NOT_FINITE not in error.message:
+                    raise
+                raise RunError(_not_finite(error.message, state, source, batch_size, seed)) from None
             n = max(1, round(min(2 * taken, taken * seconds_per_call / seconds)))
             yield now
         now = replace(now, loss_sum=0.0, correct=0)
@@ -310,3 +324,18 @@ def _advance(
     )
     left = now.epochs * now.steps_per_epoch - after.step
     return replace(after, seconds_left=left * seconds / n), seconds
+
+
+def _not_finite(message: str, state: TrainState, source: Labelled, batch_size: int, seed: int) -> str:
+    """What TensorFlow's `message` (see `require_finite`) means: the step, the rate, the batch, and what to try."""
+    found = re.search(rf"{NOT_FINITE}\] \[(\d+)\] \[([^\]]*)\] \[([^\]]*)\]", message)
+    assert found, message
+    done, loss, norm = int(found[1]), found[2], math.sqrt(2 * float(found[3]))
+    rate = float(state.optimizer.learning_rate(tf.constant(done, tf.int64)) * state.optimizer.factor)
+    chosen = batch_indices(source, batch_size, seed=seed, number=done)
+    return (
+        f"Step {done + 1} would make weights that are no numbers and was not made: loss {loss}, "
+        f"gradient norm {norm:.4g}, learning rate {rate:.3g}. Its images: {source.names(chosen)}. "
+        "Try a learning rate 10 times smaller, or float32 where it was bfloat16; if it is always at these images, "
+        "look at them."
+    )

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,8 @@ BAD_IMAGES = "bad_images.txt"
 PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png")
 _FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, *PICTURES, "ckpt-*.npz")
 _OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL))
+_FLAG = re.compile(r"--\w+=.*")
+_FLAGS_REMEDY = "Write the flags that the run began with into it, one a line; a checkpoint's `meta` has them too."
 
 
 class RunDir:
@@ -25,6 +28,7 @@ class RunDir:
 
     def __init__(self, path: str | os.PathLike[str], *, resume: bool = False, overwrite: bool = False):
         self.path = Path(path)
+        self._rows: list[dict[str, Any]] = []
         if resume and not (self.path / FLAGS).is_file():
             raise RunError(f"{self.path} holds no run to resume: check --run, or leave --resume out.")
         try:
@@ -41,7 +45,8 @@ class RunDir:
     def _claim(self, resume: bool, overwrite: bool) -> None:
         own = [path for pattern in _OWN for path in self.path.glob(pattern)]
         strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK}
-        if own and not (resume or overwrite):
+        finished = [path for path in own if path.suffix != ".tmp"]  # a part of a file is no run, and is swept
+        if finished and not (resume or overwrite):
             raise RunError(f"{self.path} holds a run already: go on with --resume, or delete it with --overwrite.")
         if strangers and not own:
             raise RunError(f"{self.path} is not empty and holds no run of rawcnn: choose another --run.")
@@ -91,6 +96,7 @@ class RunDir:
 
     def append_history(self, row: Mapping[str, Any]) -> None:
         """Add one line to the history and have it on the disk before returning."""
+        self._rows.append(dict(row))
         try:
             with open(self.path / HISTORY, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
@@ -102,26 +108,28 @@ class RunDir:
             ) from error
 
     def history(self) -> list[dict[str, Any]]:
-        """All rows so far."""
-        path = self.path / HISTORY
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        """All rows so far. The file is never read back: checkpoints hold the rows too, and so outlive its damage."""
+        return list(self._rows)
 
-    def truncate_history(self, rows: int) -> None:
-        """Drop what was written after the first `rows` rows: the part that a resumed run is going to write again."""
-        path = self.path / HISTORY
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:rows] if path.exists() else []
-        with whole_file(path) as file:
-            file.write("".join(lines).encode())
+    def restore_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the history anew with `rows`, those of a checkpoint: a resumed run is going to write what followed."""
+        self._rows = [dict(row) for row in rows]
+        with whole_file(self.path / HISTORY) as file:
+            file.write("".join(json.dumps(row) + "\n" for row in self._rows).encode())
 
 
 def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
-    """The flags of the run in `directory` by name; raises `RunError` if there is none."""
+    """The flags of the run in `directory` by name; raises `RunError` if there is none, or the file is damaged."""
     path = Path(directory, FLAGS)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror}): {directory} holds no run of rawcnn.") from error
-    return dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged ({error}). {_FLAGS_REMEDY}") from error
+    if not lines or not all(_FLAG.fullmatch(line) for line in lines):
+        raise RunError(f"{path} is damaged: its lines are not --name=value. {_FLAGS_REMEDY}")
+    return dict(line.removeprefix("--").split("=", 1) for line in lines)
 
 
 def unused_name(net: str, dataset: str, base: str | os.PathLike[str] = "runs") -> Path:
