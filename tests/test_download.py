@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from command import heard
 
 from rawcnn.data import download as module
 from rawcnn.data.download import Remote, download
@@ -388,7 +389,7 @@ def test_an_interrupted_process_leaves_a_part_to_resume_and_no_lock(tmp_path, se
     root = str(pathlib.Path(module.__file__).parents[2])
     command = [sys.executable, "-c", CHILD, root, server.mirror(stalls, good), str(tmp_path), str(len(DATA)), SHA]
     part = tmp_path / "file.bin.part"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=heard) as child:
         wait_until(lambda: part.exists() and part.stat().st_size > 0)
         child.send_signal(getattr(signal, number))
     assert child.returncode != 0

@@ -70,6 +70,7 @@ def test_lenet_raw_trains(capsys):
     assert capsys.readouterr().out.startswith("epoch  1  training accuracy")
 
 
+@pytest.mark.slow
 def test_use_layers_learns():
     environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
     command = [sys.executable, EXAMPLES / "use_layers.py"]

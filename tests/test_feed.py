@@ -42,6 +42,7 @@ def test_images_in_memory_are_scaled_by_the_preprocessing(source):
     assert Feed.of(LAB, source, 40).preprocess.resize == 0
 
 
+@pytest.mark.slow
 def test_evaluators_average_the_views_of_their_protocol(source):
     net, feed = cifar_basic(seed=1), Feed.of(CROPPED, source, 32)
     got = feed.evaluator(net, softmax_cross_entropy, "10")(source).probabilities
@@ -64,6 +65,7 @@ def test_padded_crops_are_for_training_alone(source):
     np.testing.assert_allclose(got, tf.nn.softmax(net(source.images / np.float32(255))), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_protocols_run_where_no_crops_are_trained_on(source):
     net, feed = cifar_basic(seed=1), Feed.of(LAB, source, 32)
     for crops in ("1", "10", "144", "dense"):

@@ -43,6 +43,10 @@ LEFT_OUT = {"lenet5", "alexnet_dogs"}
 MANY_TIES = {"googlenet", "googlenet_dogs"}
 
 
+SLOW = {"googlenet_dogs", "vgg11", "vgg13", "vgg16", "vgg16c"}  # their layers are in others too
+FAST = set(nets_keras.NETS) - LEFT_OUT - SLOW
+
+
 def small(name, **options):
     """A net with few classes on small images."""
     height, _, channels = nets_keras.NETS[name][1]
@@ -54,7 +58,9 @@ def test_every_net_has_an_oracle():
     assert set(NETS) - LEFT_OUT == set(nets_keras.NETS) - LEFT_OUT
 
 
-@pytest.mark.parametrize("name", sorted(set(nets_keras.NETS) - LEFT_OUT))
+@pytest.mark.parametrize(
+    "name", [*sorted(FAST), *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(SLOW))]
+)
 def test_logits_and_input_gradient_are_those_of_keras(name):
     net = small(name)
     weights, images = fidelity.draw_weights(net), fidelity.draw_batch(net, 2)

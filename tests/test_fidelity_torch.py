@@ -36,6 +36,18 @@ SIDES = {
 LEFT_OUT = {"lenet5", "alexnet_dogs", "vgg13", "vgg16", "vgg19"}
 
 
+SLOW = {
+    "alexnet_valid",
+    "alexnet_bn",
+    "googlenet",
+    "googlenet_dogs",
+    "vgg11",
+    "vgg16c",
+    "cifar_wide",
+}  # their layers are in others too
+FAST = set(nets_torch.NETS) - LEFT_OUT - SLOW
+
+
 def small(name, **options):
     """A net with few classes on small images."""
     channels, height, _ = nets_torch.NETS[name][1]
@@ -52,7 +64,9 @@ def test_every_net_has_an_oracle():
     assert set(NETS) - LEFT_OUT == set(nets_torch.NETS) - LEFT_OUT
 
 
-@pytest.mark.parametrize("name", sorted(set(nets_torch.NETS) - LEFT_OUT))
+@pytest.mark.parametrize(
+    "name", [*sorted(FAST), *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(SLOW))]
+)
 def test_logits_and_input_gradient_are_those_of_pytorch(name):
     net = small(name)
     weights, images = fidelity.draw_weights(net), fidelity.draw_batch(net, 1)

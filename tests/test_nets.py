@@ -139,7 +139,12 @@ SHAPES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=NETS)
+SLOW = ("alexnet_dogs", "vgg11", "vgg13", "vgg16c")  # large, and with the rows of others
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETS], ids=str
+)
 def built(request):
     return request.param, NETS[request.param]()
 

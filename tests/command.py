@@ -1,0 +1,65 @@
+"""The examples in processes of their own, as a user runs them."""
+
+import gzip
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TRAIN, CLASSIFY = ROOT / "examples" / "train_lenet.py", ROOT / "examples" / "classify.py"
+
+
+def write_idx(path, array):
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes(), 1))
+
+
+def write_digits(directory):
+    """A data set of drawn digits in MNIST's four files."""
+    from rawcnn.data.drawn import drawn_digits
+
+    directory.mkdir()
+    for part, count, start in (("train", 1400, 0), ("t10k", 300, 5000)):
+        images, labels = drawn_digits(count, start=start)
+        write_idx(directory / f"{part}-images-idx3-ubyte.gz", images[..., 0])
+        write_idx(directory / f"{part}-labels-idx1-ubyte.gz", labels.astype("uint8"))
+    return directory
+
+
+def environment(home):
+    return os.environ | {"PYTHONPATH": str(ROOT), "RAWCNN_DATA": str(home / "data")}
+
+
+def call(script, *flags, home, cwd=None, status=0):
+    command = [sys.executable, script, *map(str, flags)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=environment(home),
+        cwd=cwd or home,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def flags_for(run, digits, *more):
+    return (
+        f"--run={run}",
+        f"--data_dir={digits}",
+        "--net=lenet5_relu",
+        "--epochs=3",
+        "--batch_size=20",
+        "--validation=0.1",
+        *more,
+    )
+
+
+def heard():
+    """A shell's background jobs ignore Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
