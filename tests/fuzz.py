@@ -3,8 +3,9 @@
     python tests/fuzz.py --cases=100000
 
 prints a table: for each reader, how many files were read, how many were refused with the reader's own error, and how
-many were faults: another exception, a crash, more than 5 s of CPU time, or more than 1 GiB. Case `k` of a reader is a
-function of (seed, reader, k), so `--reader=npz --first=k --cases=1 --keep=DIR` writes one file again to look at.
+many were faults: another exception, a crash, more than 5 s of CPU time, more than 1 GiB, or a file that Python opened
+to write, made, renamed or deleted. Case `k` of a reader is a function of (seed, reader, k), so `--reader=npz --first=k
+--cases=1 --keep=DIR` writes one file again to look at.
 
 Damage: flipped bits, cuts, pieces moved, repeated or taken from another file, fields of length and digits replaced.
 Half of it is done inside the outer packing (gzip, ZIP, a PNG's checksums), where checksums would else hide the rest.
@@ -56,6 +57,17 @@ class TooSlow(BaseException):
     """Not an Exception, so that no reader takes it for a fault of the file."""
 
 
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+changed: list[str] = []
+"""Paths that the readers of this process touched otherwise than to read; see `sys.addaudithook`."""
+
+
+def watch(event: str, args: tuple[object, ...]) -> None:
+    opened = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if opened or event in CHANGES:
+        changed.append(str(args[0]))
+
+
 # One case -----------------------------------------------------------------------------------------------------------
 
 
@@ -72,6 +84,13 @@ def content_of(name: str, reader: Reader, seed: int, case: int, seeds: list[Cont
 
 def outcome_of(reader: Reader, path: Path) -> str:
     """ "read", "refused", or what went wrong."""
+    changed.clear()
+    told = told_by(reader, path)
+    return f"changed {', '.join(changed)}"[:200] if changed else told
+
+
+def told_by(reader: Reader, path: Path) -> str:
+    """As `outcome_of`, whatever files were changed."""
 
     def too_slow(number: int, frame: object) -> None:
         raise TooSlow
@@ -95,13 +114,14 @@ def outcome_of(reader: Reader, path: Path) -> str:
 def work(source: Source, names: list[str], seed: int, jobs: list[Job], memory: int, pipe: Connection) -> None:
     """In a process of its own: do the `jobs` (reader, case) in turn, and tell each outcome."""
     every = source()
+    sys.addaudithook(watch)
     known = {name: (every[name], every[name].seeds()) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         for name, (reader, seeds) in known.items():  # sound files first, so that all libraries are loaded
             path = place(Path(folder, name), reader)
             for content in seeds:
                 path.write_bytes(reader.pack(content) if reader.pack else content)
-                if (told := outcome_of(reader, path)) != "read":
+                if (told := told_by(reader, path)) != "read":
                     raise AssertionError(f"{name}: a sound file is not read: {told}")
         if memory:
             pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

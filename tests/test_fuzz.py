@@ -44,15 +44,25 @@ def dies(path):
     os._exit(11)
 
 
+def writes(path):
+    path.with_name("b").write_bytes(b"")
+
+
 def planted():
-    return {act.__name__: faulty(act) for act in (missing_key, nameless, endless, greedy, dies)} | {
+    return {act.__name__: faulty(act) for act in (missing_key, nameless, endless, greedy, dies, writes)} | {
         "sound": faulty(lambda path: None)
     }
 
 
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [("missing_key", "KeyError"), ("nameless", "names no file"), ("greedy", "MemoryError"), ("dies", "died (11)")],
+    [
+        ("missing_key", "KeyError"),
+        ("nameless", "names no file"),
+        ("greedy", "MemoryError"),
+        ("dies", "died (11)"),
+        ("writes", "changed "),
+    ],
 )
 def test_planted_faults_are_found(name, fault):
     found = run([name, "sound"], range(8), 3, 1, source=planted)
