@@ -1,9 +1,9 @@
 """Reading weights that Keras saved as HDF5 (`.h5`, `.weights.h5`): plain arrays in the file itself, and nothing else.
 
 An HDF5 file can be made to show what is in other files of the machine (links, external storage, virtual datasets), to
-declare arrays of any size, and to run in circles. So no link is followed but a hard one, no dataset is opened for its
-shape before its storage is known to be in the file, and what is declared may not exceed the file's size. Attributes,
-among them the net's own description, which may hold code, are never looked at.
+declare arrays of any size, and to run in circles. So nothing is reached by a link but by the one hard link that every
+object has, no dataset is opened for its shape before its storage is known to be in the file, and what is declared may
+not exceed the file's size. Attributes, among them the net's own description, which may hold code, are never looked at.
 
 `h5py` is imported only here, and only when a file is read. Source: the HDF5 File Format Specification, version 3.0.
 """
@@ -32,8 +32,8 @@ def read_h5(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read the weights of a Keras file by their paths below the layers, such as `block1_conv1/block1_conv1/kernel:0`.
 
     Raises `DataError`, which names the file, if it is missing, damaged or no HDF5 file, or if anything in it is a soft
-    or external link, stored elsewhere or virtual, compressed or in chunks, no array of numbers, or larger than the file
-    can hold; `UsageError` if h5py is not installed.
+    or external link, has a second name (a hard link), is stored elsewhere or virtual, compressed or in chunks, no array
+    of numbers, or larger than the file can hold; `UsageError` if h5py is not installed.
     """
     try:
         import h5py
@@ -60,7 +60,7 @@ def _read_all(h5py: Any, file: Any, size: int) -> dict[str, np.ndarray]:
     total = 0
     for path, dataset in datasets.items():
         total += _check(h5py, dataset, path)
-        if total > size:  # also where many names share one dataset
+        if total > size:
             raise _Unfit(f"its arrays would take {total:,} bytes as far as {path!r}, but the file has {size:,}.")
     return {path: np.asarray(dataset[()], dataset.dtype.newbyteorder("=")) for path, dataset in datasets.items()}
 
@@ -75,26 +75,33 @@ def _root(h5py: Any, file: Any) -> Any:
 
 
 def _datasets(h5py: Any, root: Any) -> Iterator[tuple[str, Any]]:
-    """(path, dataset) of all below `root`; at most `MAX_ARRAYS` names and `MAX_DEPTH` groups deep, so circles end."""
+    """(path, dataset) of all below `root`; at most `MAX_ARRAYS` names and `MAX_DEPTH` groups deep."""
     waiting = [("", root, 0)]
-    seen = 0
+    seen = {_address(h5py, root)}
     while waiting:
         above, group, depth = waiting.pop()
         if not isinstance(group, h5py.Group):
             raise _Unfit(f"{above!r} is neither a group nor an array.")
         for raw in group.id:
-            seen += 1
-            if seen > MAX_ARRAYS or depth >= MAX_DEPTH:
+            if len(seen) > MAX_ARRAYS or depth >= MAX_DEPTH:
                 raise _Unfit(f"it has more than {MAX_ARRAYS:,} names or groups more than {MAX_DEPTH} deep.")
             name = raw.decode("utf-8", "replace")
             path = f"{above}/{name}" if above else name
             if not fits_name(name):
                 raise _Unfit(f"{path[:200]!r} is no name of an array.")
             child = _child(h5py, group, name, path)
+            if (address := _address(h5py, child)) in seen:
+                raise _Unfit(f"{path!r} is a second name for something that has one, and such hard links are refused.")
+            seen.add(address)
             if isinstance(child, h5py.Dataset):
                 yield path, child
             else:
                 waiting.append((path, child, depth + 1))
+
+
+def _address(h5py: Any, thing: Any) -> int:
+    """Where an object lies in its file: the same for all its names."""
+    return int(h5py.h5o.get_info(thing.id).addr)
 
 
 def _child(h5py: Any, group: Any, name: str, path: str) -> Any:

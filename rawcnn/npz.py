@@ -26,6 +26,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from rawcnn.errors import DataError
+from rawcnn.files import begin_sync
 from rawcnn.limits import MAX_ARRAYS, count_of, fits_name, most_unpacked, read_values, regular_file
 from rawcnn.machine import cores
 
@@ -131,6 +132,7 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[np.dtype, bool, tuple[in
 _VERSION, _UTF8, _STORED, _DATE = 45, 0x800, 0, 1 << 5 | 1  # 1 January 1980, the least there is
 _LATER = 0xFFFFFFFF  # "see the 64-bit field"
 SMALL = 2**20  # bytes, below which threads cost more than they save
+PIECE = 2**24  # bytes: the disk takes one while the next is copied
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
@@ -171,7 +173,10 @@ def _write(file: BinaryIO, members: list[_Member], checksums: Iterable[int]) -> 
         local = b"PK\3\4" + about + struct.pack("<2H", len(member.name), 20) + member.name
         local += struct.pack("<2H", 1, 16) + sizes + member.header
         file.write(local)
-        file.write(member.data)
+        for start in range(0, len(member.data), PIECE):
+            file.write(member.data[start : start + PIECE])
+            if start:
+                begin_sync(file)
         directory += b"PK\1\2" + struct.pack("<H", _VERSION) + about
         directory += struct.pack("<5H2I", len(member.name), 28, 0, 0, 0, 0, _LATER) + member.name
         directory += struct.pack("<2H", 1, 24) + sizes + struct.pack("<Q", at)

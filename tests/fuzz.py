@@ -113,6 +113,7 @@ def told_by(reader: Reader, path: Path) -> str:
 
 def work(source: Source, names: list[str], seed: int, jobs: list[Job], memory: int, pipe: Connection) -> None:
     """In a process of its own: do the `jobs` (reader, case) in turn, and tell each outcome."""
+    os.environ |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")  # stacks take address space
     every = source()
     sys.addaudithook(watch)
     known = {name: (every[name], every[name].seeds()) for name in names}
@@ -144,18 +145,12 @@ def place(folder: Path, reader: Reader) -> Path:
     return folder / reader.name
 
 
-def start() -> None:
-    """TensorFlow, quietly; one thread, for a thread's stack is address space too."""
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    from rawcnn.quiet import start_tensorflow
-
-    start_tensorflow()
-
-
 @functools.cache
 def readers() -> dict[str, Reader]:
     """All of them by name; imports TensorFlow."""
-    start()
+    from rawcnn.quiet import start_tensorflow
+
+    start_tensorflow()
     from rawcnn.data.cifar import REMOTE, load_cifar10
     from rawcnn.data.idx import read_idx
     from rawcnn.data.image_files import read_image

@@ -1,11 +1,15 @@
 """The fuzzer itself: it finds faults that were put there, repeats its cases, and a slice of it runs on every reader."""
 
 import os
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from damage import damaged
-from fuzz import Reader, content_of, readers, run, table
+from fuzz import Reader, content_of, outcome_of, place, readers, run, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rawcnn.errors import DataError
 
@@ -93,3 +97,23 @@ def test_a_slice_of_every_reader():
     faults = {name: what for name, counts in found.items() for what in counts if what not in ("read", "refused")}
     assert not faults
     assert all(counts["refused"] for counts in found.values())  # the damage is real
+
+
+EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=40)), min_size=1, max_size=4)
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+@given(st.data())
+def test_whatever_hypothesis_puts_into_a_file(data):
+    """Unlike the fuzzer's damage these bytes are sought, and a failure comes with the smallest file that shows it."""
+    name = data.draw(st.sampled_from(sorted(readers())), label="reader")
+    reader = readers()[name]
+    content = bytearray(data.draw(st.sampled_from(reader.seeds()), label="sound"))
+    for where, length, new in data.draw(EDITS, label="edits"):
+        at = round(where * len(content))
+        content[at : at + length] = new
+    packed = reader.pack(bytes(content)) if reader.pack else bytes(content)
+    with tempfile.TemporaryDirectory() as folder:
+        path = place(Path(folder, name), reader)
+        path.write_bytes(packed)
+        assert outcome_of(reader, path) in ("read", "refused")

@@ -127,9 +127,9 @@ OTHERS = {
     "an enumeration": (lambda f: f.create_dataset("a", data=np.array([True])), "but weights are numbers"),
     "no space": (lambda f: f.create_dataset("a", data=h5py.Empty("f4")), ""),
     "a type": (lambda f: f.__setitem__("a", np.dtype("f4")), "neither a group nor an array"),
-    "a circle": (fill_recursively, "groups more than 8 deep"),
+    "a circle": (fill_recursively, "a second name"),
     "deep": (nest, "groups more than 8 deep"),
-    "one dataset of many names": (name_one_dataset_often, "arrays would take"),
+    "one dataset of many names": (name_one_dataset_often, "a second name"),
     "a name that prints": (lambda f: f.create_dataset("\x1b[31m", data=B), "no name of an array"),
     "a name of blanks": (lambda f: f.create_dataset("a b", data=B), "no name of an array"),
 }
