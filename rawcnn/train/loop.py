@@ -330,11 +330,11 @@ def _not_finite(message: str, state: TrainState, source: Labelled, batch_size: i
     """What TensorFlow's `message` (see `require_finite`) means: the step, the rate, the batch, and what to try."""
     found = re.search(rf"{NOT_FINITE}\] \[(\d+)\] \[([^\]]*)\] \[([^\]]*)\]", message)
     assert found, message
-    done, loss, norm = int(found[1]), found[2], math.sqrt(2 * float(found[3]))
+    done, loss, norm = int(found[1]), float(found[2]), math.sqrt(2 * float(found[3]))
     rate = float(state.optimizer.learning_rate(tf.constant(done, tf.int64)) * state.optimizer.factor)
     chosen = batch_indices(source, batch_size, seed=seed, number=done)
     return (
-        f"Step {done + 1} would make weights that are no numbers and was not made: loss {loss}, "
+        f"Step {done + 1} would make weights that are no numbers and was not made: loss {loss:.4g}, "
         f"gradient norm {norm:.4g}, learning rate {rate:.3g}. Its images: {source.names(chosen)}. "
         "Try a learning rate 10 times smaller, or float32 where it was bfloat16; if it is always at these images, "
         "look at them."
