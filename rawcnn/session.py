@@ -99,6 +99,8 @@ class Session:
     def _refuse_changes(self, saved: checkpoints.Checkpoint) -> None:
         """Raise `RunError` if what decides the numbers changed; the flags too, for flags.txt may be damaged."""
         then = saved.meta
+        if missing := {"data", "flags", "parts", "best", "sums", "history"} - then.keys():
+            raise RunError(f"{saved.path} is of another version of rawcnn, without {min(missing)}: begin another run.")
         if then["data"] != self._data_facts():
             raise RunError(
                 f"{saved.path} was trained on {then['data']}, but the data set is now {self._data_facts()}: "
