@@ -15,17 +15,13 @@ from typing import Any
 import numpy as np
 
 from rawcnn.errors import DataError, UsageError
-from rawcnn.limits import MAX_ARRAYS, count_of, fits_name, regular_file
+from rawcnn.limits import MAX_ARRAYS, Unfit, count_of, fits_name, regular_file
 
 TYPES = frozenset(np.dtype(code) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"))
 MAX_DEPTH = 8
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ROOTS = (b"model_weights", b"layers")  # where a whole model, and Keras 3, keep the layers; else they are at the top
 REMEDY = "Take another copy, or convert it to .npz or .safetensors where it was made."
-
-
-class _Unfit(Exception):
-    """What is wrong with a file; the words follow its name."""
 
 
 def read_h5(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -46,7 +42,7 @@ def read_h5(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         with h5py.File(name, "r") as file:
             return _read_all(h5py, file, size)
-    except _Unfit as error:
+    except Unfit as error:
         raise DataError(f"{name}: {error} {REMEDY}") from error
     except MemoryError:
         raise
@@ -61,7 +57,7 @@ def _read_all(h5py: Any, file: Any, size: int) -> dict[str, np.ndarray]:
     for path, dataset in datasets.items():
         total += _check(h5py, dataset, path)
         if total > size:
-            raise _Unfit(f"its arrays would take {total:,} bytes as far as {path!r}, but the file has {size:,}.")
+            raise Unfit(f"its arrays would take {total:,} bytes as far as {path!r}, but the file has {size:,}.")
     return {path: np.asarray(dataset[()], dataset.dtype.newbyteorder("=")) for path, dataset in datasets.items()}
 
 
@@ -81,17 +77,17 @@ def _datasets(h5py: Any, root: Any) -> Iterator[tuple[str, Any]]:
     while waiting:
         above, group, depth = waiting.pop()
         if not isinstance(group, h5py.Group):
-            raise _Unfit(f"{above!r} is neither a group nor an array.")
+            raise Unfit(f"{above!r} is neither a group nor an array.")
         for raw in group.id:
             if len(seen) > MAX_ARRAYS or depth >= MAX_DEPTH:
-                raise _Unfit(f"it has more than {MAX_ARRAYS:,} names or groups more than {MAX_DEPTH} deep.")
+                raise Unfit(f"it has more than {MAX_ARRAYS:,} names or groups more than {MAX_DEPTH} deep.")
             name = raw.decode("utf-8", "replace")
             path = f"{above}/{name}" if above else name
             if not fits_name(name):
-                raise _Unfit(f"{path[:200]!r} is no name of an array.")
+                raise Unfit(f"{path[:200]!r} is no name of an array.")
             child = _child(h5py, group, name, path)
             if (address := _address(h5py, child)) in seen:
-                raise _Unfit(f"{path!r} is a second name for something that has one, and such hard links are refused.")
+                raise Unfit(f"{path!r} is a second name for something that has one, and such hard links are refused.")
             seen.add(address)
             if isinstance(child, h5py.Dataset):
                 yield path, child
@@ -107,7 +103,7 @@ def _address(h5py: Any, thing: Any) -> int:
 def _child(h5py: Any, group: Any, name: str, path: str) -> Any:
     # Asked of the link itself, which opens nothing; a link to another file would be opened by asking for its object.
     if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-        raise _Unfit(f"{path!r} is a link to another place or file, and such links are never followed.")
+        raise Unfit(f"{path!r} is a link to another place or file, and such links are never followed.")
     return group[name]
 
 
@@ -116,14 +112,14 @@ def _check(h5py: Any, dataset: Any, path: str) -> int:
     plan = dataset.id.get_create_plist()
     # In this order: asking a virtual dataset for its shape may open the files that it is made of.
     if plan.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT):
-        raise _Unfit(f"{path!r} is virtual or in chunks; weights of Keras are stored in one piece.")
+        raise Unfit(f"{path!r} is virtual or in chunks; weights of Keras are stored in one piece.")
     if plan.get_external_count() or plan.get_nfilters():
-        raise _Unfit(f"{path!r} is stored in another file or compressed; weights of Keras are neither.")
+        raise Unfit(f"{path!r} is stored in another file or compressed; weights of Keras are neither.")
     dtype, shape = dataset.dtype, dataset.shape
     if dtype.newbyteorder("=") not in TYPES or shape is None:
-        raise _Unfit(f"{path!r} is of {str(dtype)[:40]}, but weights are numbers.")
+        raise Unfit(f"{path!r} is of {str(dtype)[:40]}, but weights are numbers.")
     count = count_of(shape)
     stored = dataset.id.get_storage_size()
     if count is None or count * dtype.itemsize != stored:
-        raise _Unfit(f"{path!r} declares {list(shape)} of {dtype}, but {stored:,} bytes are stored.")
+        raise Unfit(f"{path!r} declares {list(shape)} of {dtype}, but {stored:,} bytes are stored.")
     return int(stored)

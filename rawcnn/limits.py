@@ -1,5 +1,6 @@
 """What is believed of a file that may be damaged or hostile, before any memory is taken for it."""
 
+import io
 import math
 import os
 import re
@@ -18,6 +19,10 @@ MAX_ARRAYS = 10_000  # in one file; GoogLeNet's training state has about 500
 MAX_DIMS = 32  # NumPy 1's own limit
 CHUNK = 2**20
 NAME = re.compile(r"[\w.:-]{1,100}(/[\w.:-]{1,100}){0,15}")
+
+
+class Unfit(Exception):
+    """What is wrong with a file, for its reader to name it: the words follow the name."""
 
 
 def most_unpacked(packed: int) -> int:
@@ -69,11 +74,17 @@ def regular_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]
         raise DataError(f"{name}: it cannot be read: {error.strerror or error}.") from error
 
 
+def read_bytes(stream: IO[bytes] | io.BufferedIOBase, size: int) -> np.ndarray:
+    """Read `size` bytes, or as many as there are: uint8 `[n]`. The caller has checked that memory may be taken."""
+    values = np.empty(size, np.uint8)
+    done = 0
+    # In pieces, because readinto of a packed stream makes a copy of what it is asked for.
+    while done < size and (count := stream.readinto(values.data[done : done + CHUNK])):  # type: ignore[union-attr]
+        done += count
+    return values[:done]
+
+
 def read_values(stream: IO[bytes], dtype: np.dtype, count: int) -> np.ndarray | None:
     """Read `count` values: `[count]`, or None if the stream ends before them. The caller has checked the size."""
-    values = np.empty(count * dtype.itemsize, np.uint8)
-    done = 0
-    while done < values.size and (piece := stream.read(min(CHUNK, values.size - done))):
-        values[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
-        done += len(piece)
-    return values.view(dtype) if done == values.size else None
+    values = read_bytes(stream, count * dtype.itemsize)
+    return values.view(dtype) if values.size == count * dtype.itemsize else None

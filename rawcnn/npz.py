@@ -27,7 +27,7 @@ import numpy as np
 
 from rawcnn.errors import DataError
 from rawcnn.files import begin_sync
-from rawcnn.limits import MAX_ARRAYS, count_of, fits_name, most_unpacked, read_values, regular_file
+from rawcnn.limits import MAX_ARRAYS, Unfit, count_of, fits_name, most_unpacked, read_values, regular_file
 from rawcnn.machine import cores
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -43,10 +43,6 @@ HEADER = re.compile(
 REMEDY = "Take another copy of the file."
 
 
-class _Unfit(Exception):
-    """What is wrong with a file; the words follow its name."""
-
-
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read the arrays of an `.npz` file by name, in the file's order.
 
@@ -60,7 +56,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
                 members = archive.infolist()
                 _check_directory(members, size)
                 return {member.filename.removesuffix(".npy"): _read(archive, member) for member in members}
-        except _Unfit as error:
+        except Unfit as error:
             raise DataError(f"{os.fspath(path)}: {error} {REMEDY}") from error
         except (OSError, MemoryError):
             raise
@@ -71,26 +67,26 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def _check_directory(members: list[zipfile.ZipInfo], size: int) -> None:
     """Judge the archive's own list of members, before any of them is opened."""
     if len(members) > MAX_ARRAYS:
-        raise _Unfit(f"it has {len(members):,} members; at most {MAX_ARRAYS:,} are read.")
+        raise Unfit(f"it has {len(members):,} members; at most {MAX_ARRAYS:,} are read.")
     names: set[str] = set()
     for member in members:
         name = member.filename
         if not name.endswith(".npy") or not fits_name(name):
-            raise _Unfit(f"its member {name[:80]!r} has no name of an array.")
+            raise Unfit(f"its member {name[:80]!r} has no name of an array.")
         if name in names:
-            raise _Unfit(f"its member {name!r} is there twice.")
+            raise Unfit(f"its member {name!r} is there twice.")
         names.add(name)
         if member.comment or len(member.extra) > MAX_EXTRA:
-            raise _Unfit(f"its member {name!r} has more about it than its sizes.")
+            raise Unfit(f"its member {name!r} has more about it than its sizes.")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
-            raise _Unfit(f"its member {name!r} is encrypted or packed in another way than NumPy's.")
+            raise Unfit(f"its member {name!r} is encrypted or packed in another way than NumPy's.")
         if member.compress_type == zipfile.ZIP_STORED and member.file_size != member.compress_size:
-            raise _Unfit(f"its member {name!r} is stored as it is, but with two sizes.")
+            raise Unfit(f"its member {name!r} is stored as it is, but with two sizes.")
     if sum(member.compress_size for member in members) > size:
-        raise _Unfit("its members lie upon each other: together they are larger than the file.")
+        raise Unfit("its members lie upon each other: together they are larger than the file.")
     unpacked = sum(member.file_size for member in members)
     if unpacked > most_unpacked(size):
-        raise _Unfit(f"it would unpack from {size:,} to {unpacked:,} bytes; at most {most_unpacked(size):,} are read.")
+        raise Unfit(f"it would unpack from {size:,} to {unpacked:,} bytes; at most {most_unpacked(size):,} are read.")
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
@@ -100,10 +96,10 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         count = count_of(shape)
         declared = f"its member {member.filename!r} declares {'x'.join(map(str, shape)) or 'one'} of {dtype}"
         if count is None or start + count * dtype.itemsize != member.file_size:
-            raise _Unfit(f"{declared}, but has {member.file_size - start:,} bytes of values.")
+            raise Unfit(f"{declared}, but has {member.file_size - start:,} bytes of values.")
         values = read_values(stream, dtype, count)
         if values is None:
-            raise _Unfit(f"{declared}, but ends before them.")
+            raise Unfit(f"{declared}, but ends before them.")
     native = values.astype(dtype.newbyteorder("="), copy=False)
     return native.reshape(shape[::-1]).T if order else native.reshape(shape)
 
@@ -113,13 +109,13 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[np.dtype, bool, tuple[in
     start = stream.read(8)
     version = start[6:]
     if start[:6] != MAGIC or version not in (b"\1\0", b"\2\0"):
-        raise _Unfit(f"its member {name!r} is no .npy file of version 1 or 2.")
+        raise Unfit(f"its member {name!r} is no .npy file of version 1 or 2.")
     form = "<H" if version == b"\1\0" else "<I"
     (length,) = struct.unpack(form, stream.read(struct.calcsize(form)))
     header = stream.read(length) if length <= MAX_HEADER else b""
     match = HEADER.fullmatch(header)
     if match is None or match["type"].decode() not in TYPES:
-        raise _Unfit(f"its member {name!r} has no header of numbers as NumPy writes it: {header[:80]!r}.")
+        raise Unfit(f"its member {name!r} has no header of numbers as NumPy writes it: {header[:80]!r}.")
     text = header.decode("latin1")
     mark = text[text.index("'descr': '") + 10]
     dtype = np.dtype((mark if mark in "<>" else "") + match["type"].decode())

@@ -17,7 +17,7 @@ import numpy as np
 
 from rawcnn.errors import DataError, UsageError
 from rawcnn.files import whole_file
-from rawcnn.limits import MAX_ARRAYS, count_of, fits_name, read_values, regular_file
+from rawcnn.limits import MAX_ARRAYS, Unfit, count_of, fits_name, read_values, regular_file
 
 MAX_HEADER = 2**23  # 10,000 arrays of long names take 3 MB
 TYPES = {
@@ -27,10 +27,6 @@ TYPES = {
 BFLOAT16 = "BF16"  # NumPy has no such type: read as float32, which holds every one of its values
 ALIGNMENT = 8
 REMEDY = "Take another copy of the file."
-
-
-class _Unfit(Exception):
-    """What is wrong with a file; the words follow its name."""
 
 
 class _Entry(NamedTuple):
@@ -54,14 +50,14 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         try:
             length = int.from_bytes(file.read(8), "little")
             if size < 10 or not 2 <= length <= min(MAX_HEADER, size - 8):
-                raise _Unfit(
+                raise Unfit(
                     f"it is truncated or no .safetensors file: it has {size:,} bytes and its header would have "
                     f"{length:,}; at most {MAX_HEADER:,} are read."
                 )
             entries = _entries(file.read(length))
             _check_layout(entries, size - 8 - length)
             return {entry.name: _values(file, entry) for entry in entries}
-        except _Unfit as error:
+        except Unfit as error:
             raise DataError(f"{os.fspath(path)}: {error} {REMEDY}") from error
 
 
@@ -72,21 +68,20 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndar
     """
     codes = {np.dtype(dtype): code for code, dtype in TYPES.items()}
     header: dict[str, Any] = {}
-    ready: list[np.ndarray] = []
     at = 0
     # The largest type first, so that every array begins at a multiple of its own size.
-    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    for name, array in ordered:
         little = array.dtype.newbyteorder("<")
         if little not in codes or not fits_name(name):
             raise UsageError(f"{name!r} of {array.dtype} cannot be kept as .safetensors: use .npz, or another name.")
         header[name] = {"dtype": codes[little], "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
         at += array.nbytes
-        ready.append(array)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     with whole_file(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for array in ready:
+        for _, array in ordered:
             little = array.dtype.newbyteorder("<")
             file.write(np.asarray(array, little, order="C").reshape(-1).view(np.uint8).data)
 
@@ -94,27 +89,27 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndar
 def _entries(text: bytes) -> list[_Entry]:
     """The header's arrays by their place, without `__metadata__`, which says nothing that is needed."""
     if text[:1] != b"{":
-        raise _Unfit("its header does not begin with '{'.")
+        raise Unfit("its header does not begin with '{'.")
     try:
         header = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise _Unfit(f"its header is no JSON of arrays ({error}).") from error
+        raise Unfit(f"its header is no JSON of arrays ({error}).") from error
     header.pop("__metadata__", None)
     if len(header) > MAX_ARRAYS:
-        raise _Unfit(f"it has {len(header):,} arrays; at most {MAX_ARRAYS:,} are read.")
+        raise Unfit(f"it has {len(header):,} arrays; at most {MAX_ARRAYS:,} are read.")
     return sorted((_entry(name, fields) for name, fields in header.items()), key=lambda entry: (entry.begin, entry.end))
 
 
 def _entry(name: str, fields: Any) -> _Entry:
     if not fits_name(name):
-        raise _Unfit(f"{name[:80]!r} is no name of an array.")
+        raise Unfit(f"{name[:80]!r} is no name of an array.")
     if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
-        raise _Unfit(f"its header tells of {name!r} something else than dtype, shape and data_offsets.")
+        raise Unfit(f"its header tells of {name!r} something else than dtype, shape and data_offsets.")
     kind, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(kind, str) or (kind not in TYPES and kind != BFLOAT16):
-        raise _Unfit(f"{name!r} has the type {str(kind)[:20]!r}; known are {', '.join(TYPES)} and {BFLOAT16}.")
+        raise Unfit(f"{name!r} has the type {str(kind)[:20]!r}; known are {', '.join(TYPES)} and {BFLOAT16}.")
     if not _whole_numbers(shape) or not _whole_numbers(offsets) or len(offsets) != 2:
-        raise _Unfit(f"the shape or the offsets of {name!r} are no lists of whole numbers.")
+        raise Unfit(f"the shape or the offsets of {name!r} are no lists of whole numbers.")
     return _Entry(name, kind, tuple(shape), *offsets)
 
 
@@ -124,22 +119,22 @@ def _check_layout(entries: list[_Entry], size: int) -> None:
     for entry in entries:
         count, width = count_of(entry.shape), 2 if entry.type == BFLOAT16 else np.dtype(TYPES[entry.type]).itemsize
         if count is None or entry.begin + count * width != entry.end:
-            raise _Unfit(
+            raise Unfit(
                 f"{entry.name!r} declares the shape {list(entry.shape)[:8]} of {entry.type}, but has the bytes "
                 f"{entry.begin} to {entry.end}."
             )
         if entry.begin != at:
-            raise _Unfit(f"{entry.name!r} begins at byte {entry.begin}, but the array before it ends at {at}.")
+            raise Unfit(f"{entry.name!r} begins at byte {entry.begin}, but the array before it ends at {at}.")
         at = entry.end
     if at != size:
-        raise _Unfit(f"its header declares {at:,} bytes of values, but {size:,} follow.")
+        raise Unfit(f"its header declares {at:,} bytes of values, but {size:,} follow.")
 
 
 def _values(file: Any, entry: _Entry) -> np.ndarray:
     dtype = np.dtype("<u2" if entry.type == BFLOAT16 else TYPES[entry.type])
     values = read_values(file, dtype, count_of(entry.shape) or 0)
     if values is None:
-        raise _Unfit(f"it became shorter while {entry.name!r} was read.")
+        raise Unfit(f"it became shorter while {entry.name!r} was read.")
     if entry.type == BFLOAT16:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(values.dtype.newbyteorder("="), copy=False).reshape(entry.shape)

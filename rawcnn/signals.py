@@ -49,8 +49,9 @@ class _Handlers:
 _active: _Handlers | None = None
 
 
-def _mine() -> _Handlers | None:
-    return _active if threading.current_thread() is threading.main_thread() else None
+def _mine() -> _Handlers:
+    """This thread's handlers; where it has none, some that never hear anything."""
+    return _active if _active and threading.current_thread() is threading.main_thread() else _Handlers()
 
 
 @contextmanager
@@ -111,9 +112,6 @@ def _say(text: str) -> None:
 def deferred() -> Iterator[None]:
     """Within the block only `check()` and `at_once()` raise `Stopped`; if the block ends well, so does its end."""
     handlers = _mine()
-    if handlers is None:
-        yield
-        return
     before, handlers.held = handlers.held, True
     try:
         yield
@@ -127,9 +125,6 @@ def deferred() -> Iterator[None]:
 def at_once() -> Iterator[None]:
     """Within the block, which may stand in a `deferred()` one, `Stopped` is raised as soon as a signal comes."""
     handlers = _mine()
-    if handlers is None:
-        yield
-        return
     before, handlers.held = handlers.held, False
     try:
         handlers.check()
@@ -140,9 +135,7 @@ def at_once() -> Iterator[None]:
 
 def check() -> None:
     """Raise `Stopped` if a signal came in a `deferred()` block."""
-    handlers = _mine()
-    if handlers is not None:
-        handlers.check()
+    _mine().check()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from rawcnn.data.cache import cache_dir
 from rawcnn.data.download import Remote
 from rawcnn.data.download import download as download_file
 from rawcnn.errors import DataError
-from rawcnn.limits import most_unpacked
+from rawcnn.limits import CHUNK, most_unpacked, read_bytes
 
 REMOTE = Remote(
     "cifar-10-binary.tar.gz",
@@ -42,7 +42,6 @@ MAX_NAMES = 4096
 MAX_ARCHIVE = 2**31  # bytes unpacked; the real one has 184 million
 BLOCK = 512  # of a tar file
 TAR_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-CHUNK = 2**20
 GET_AGAIN = f"Get it again from {REMOTE.urls[0]}"
 PYTHON_FILES = ("data_batch_1", "cifar-10-batches-py", "cifar-10-python.tar.gz")
 
@@ -223,12 +222,9 @@ def _read(stream: io.BufferedIOBase, size: int, name: str, where: str) -> np.nda
             f"{where} has {size:,} bytes, but a batch is one or more records of {RECORD:,} bytes: it is truncated or "
             f"no batch of CIFAR-10. {GET_AGAIN}"
         )
-    values = np.empty(size, np.uint8)
-    done = 0
-    while done < size and (count := stream.readinto(values.data[done : done + CHUNK])):
-        done += count
-    if done < size:
-        raise DataError(f"{where} is truncated: {done:,} of {size:,} bytes are there. {GET_AGAIN}")
+    values = read_bytes(stream, size)
+    if values.size < size:
+        raise DataError(f"{where} is truncated: {values.size:,} of {size:,} bytes are there. {GET_AGAIN}")
     return values
 
 

@@ -22,11 +22,9 @@ import zlib
 import numpy as np
 
 from rawcnn.errors import DataError
-from rawcnn.limits import most_unpacked
+from rawcnn.limits import MAX_DIMS, most_unpacked, read_bytes
 
 MAX_BYTES = 2**31  # MNIST's largest file holds 47 MB; a header that asks for more than 2 GiB is damaged
-MAX_DIMS = 32  # NumPy 1's own limit
-CHUNK = 2**20
 OTHER_TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 GET_AGAIN = "Get the file again from its source."
 
@@ -137,13 +135,9 @@ def _read_values(stream: io.BufferedIOBase, path: pathlib.Path, shape: tuple[int
         raise DataError(f"{path} is damaged or too large: {declared}, and the limit is {MAX_BYTES}. {GET_AGAIN}")
     if size > most:  # known before any memory is taken
         raise DataError(f"{path} is truncated: {declared}, more than the file can hold. {GET_AGAIN}")
-    values = np.empty(size, np.uint8)
-    done = 0
-    # In pieces, because GzipFile.readinto makes a copy of what it is asked for.
-    while done < size and (count := stream.readinto(values.data[done : done + CHUNK])):
-        done += count
-    if done < size:
-        raise DataError(f"{path} is truncated: {declared}, but only {done} are there. {GET_AGAIN}")
+    values = read_bytes(stream, size)
+    if values.size < size:
+        raise DataError(f"{path} is truncated: {declared}, but only {values.size} are there. {GET_AGAIN}")
     if stream.read(1):  # at the end of a gzip stream this is also what checks its CRC
         raise DataError(f"{path} is too long: {declared}, but more follow. {GET_AGAIN}")
     return values.reshape(shape)
