@@ -38,6 +38,7 @@ class Case(NamedTuple):
 
 _lenet, _lenet_bfloat16 = Case("lenet5_tanh", 128, "float32", 300), Case("lenet5_tanh", 256, "bfloat16", 200)
 _wide, _alexnet_bn = Case("cifar_wide", 128, "bfloat16", 4), Case("alexnet_bn", 128, "bfloat16", 4)
+_alexnet_bn_256 = _alexnet_bn._replace(batch_size=256)
 _alexnet, _googlenet = Case("alexnet", 128, "bfloat16", 4), Case("googlenet", 64, "bfloat16", 4)
 
 CASES: dict[str, Case] = {
@@ -50,6 +51,7 @@ CASES: dict[str, Case] = {
     "conv2d_products": _wide,
     "conv2d_beside": _wide,
     "conv2d_1x1": _googlenet,
+    "conv2d_joined": _alexnet_bn_256,
     "conv2d_blocks": _alexnet_bn,
     "lrn": _alexnet,
     "relu": _googlenet,

@@ -15,16 +15,21 @@ Gradient = Callable[[tf.Tensor], tf.Tensor]
 TwoGradients = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 BESIDE = 16  # images; a tile of the processor's matrix unit has as many rows
+JOINED = 32  # columns of a map that TensorFlow's kernel for filter gradients takes at once
 
 
 def average_pool(x: tf.Tensor, size: int) -> tf.Tensor:
-    """Average pooling of windows that tile the image, whose gradient copies each number over its window."""
+    """Average pooling of windows that tile the image, whose gradient copies each number over its window.
+
+    The copies along a row are made by a product: so few channels are joined pixel by pixel in twice the time.
+    """
     height, width, channels = x.shape[1:]
+    copies = np.tile(np.eye(channels), size) / size**2
 
     @tf.custom_gradient
     def pool(x: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
         def spread(dy: tf.Tensor) -> tf.Tensor:
-            wide = tf.concat([dy / size**2] * size, axis=-1)
+            wide = tf.matmul(tf.reshape(dy, (-1, channels)), tf.constant(copies, dy.dtype))
             rows = tf.reshape(wide, (-1, height // size, 1, width * channels))
             return tf.reshape(tf.concat([rows] * size, axis=2), (-1, height, width, channels))
 
@@ -231,8 +236,21 @@ def suits_beside(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> bool:
     return x.shape[0] % BESIDE == 0 and x.shape[2] - w.shape[0] + 1 < BESIDE // 2
 
 
+def suits_joined(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> bool:
+    """Narrow maps of many channels, two or more of which fit where the kernel computes one."""
+    size, _, channels, filters = w.shape
+    if None in x.shape or x.dtype != tf.bfloat16 or padding != "SAME" or stride != 1:
+        return False
+    images = _images_joined(x, size)
+    return size > 1 and min(channels, filters) >= 192 and images > 1 and x.shape[0] % images == 0
+
+
+def _images_joined(x: tf.Tensor, size: int) -> int:
+    return JOINED // (x.shape[2] + size // 2)
+
+
 def conv2d(
-    x: tf.Tensor, w: tf.Tensor, padding: str, *, rows: bool, strips: bool, products: bool, beside: bool
+    x: tf.Tensor, w: tf.Tensor, padding: str, *, rows: bool, strips: bool, products: bool, beside: bool, joined: bool
 ) -> tf.Tensor:
     """`tf.nn.conv2d` with stride 1, of which the named parts are computed in another form."""
 
@@ -250,6 +268,8 @@ def conv2d(
                 return dx, rows_gradient(x, dy, w.shape[0], padding)
             if products:
                 return dx, products_gradient(x, dy, w.shape[0], padding)
+            if joined:
+                return dx, joined_gradient(x, dy, w.shape[0])
             return dx, tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=w.shape, **plain)
 
         return (conv2d_beside(x, w) if beside else tf.nn.conv2d(x, w, 1, padding)), gradient
@@ -258,11 +278,11 @@ def conv2d(
 
 
 def _filled(x: tf.Tensor, size: int, padding: str) -> tf.Tensor:
-    """`x` with the zeros that a window moved by 1 sees around it."""
+    """`x` `[N, H, W, ...]` with the zeros that a window moved by 1 sees around it."""
     if padding == "VALID":
         return x
-    before = (size - 1) // 2
-    return tf.pad(x, [[0, 0], [before, size - 1 - before], [before, size - 1 - before], [0, 0]])
+    around = [(size - 1) // 2, size // 2]
+    return tf.pad(x, [[0, 0], around, around, *[[0, 0]] * (x.shape.rank - 3)])
 
 
 def products_gradient(x: tf.Tensor, dy: tf.Tensor, size: int, padding: str) -> tf.Tensor:
@@ -278,16 +298,38 @@ def products_gradient(x: tf.Tensor, dy: tf.Tensor, size: int, padding: str) -> t
     return tf.reshape(tf.stack(products), (size, size, x.shape[-1], filters))
 
 
+def joined_gradient(x: tf.Tensor, dy: tf.Tensor, size: int) -> tf.Tensor:
+    """The gradient of a SAME convolution's filter, `[size, size, C, K]`, from images joined to wide ones.
+
+    The columns of zeros between two images are the padding of both: no window sees more than one image.
+    """
+    images = _images_joined(x, size)
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=_joined(x, images, size // 2),
+        filter_sizes=(size, size, x.shape[-1], dy.shape[-1]),
+        out_backprop=_joined(dy, images, size // 2),
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+    )
+
+
+def _joined(x: tf.Tensor, images: int, gap: int) -> tf.Tensor:
+    """`[N, H, W, C] -> [N / images, H, images * (W + gap) - gap, C]`, with `gap` columns of zeros between images."""
+    count, height, _, channels = x.shape
+    zeros = tf.zeros((count // images, height, gap, channels), x.dtype)
+    first, *others = tf.split(x, images)
+    return tf.concat([first, *(part for other in others for part in (zeros, other))], axis=2)
+
+
 def rows_gradient(x: tf.Tensor, dy: tf.Tensor, size: int, padding: str) -> tf.Tensor:
     """The gradient of the filter of a convolution of one channel, `[size, size, 1, K]`.
 
     The product of all rows of pixels of `x`, for each row of the filter, with the rows of `dy` holds what each column
     of `x` met in each column of `dy`; those that lie j columns apart belong to column j of the filter.
     """
-    x = _filled(x, size, padding)
     _, height, width, filters = dy.shape
-    columns = x.shape[2]
-    rows = tf.reshape(x, (-1, x.shape[1], columns))
+    rows = _filled(tf.squeeze(x, 3), size, padding)  # zeros are put around rows of pixels faster than around pixels
+    columns = rows.shape[2]
     met = tf.reshape(tf.gather(rows, np.arange(height)[:, None] + np.arange(size), axis=1), (-1, size * columns))
     pairs = tf.matmul(met, tf.reshape(dy, (-1, width * filters)), transpose_a=True)
     pairs = tf.reshape(tf.cast(pairs, tf.float32), (size, columns * width, filters))

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from rawcnn.errors import UsageError
 
 FORMS = {
-    "average_pool": "gradient of average pooling: each number copied over its window",
+    "average_pool": "gradient of average pooling of few channels: each number copied over its window",
     "add_bias": "gradient of a bias of few channels: whole rows of pixels are summed first",
     "conv2d_rows": "filter gradient of a convolution of one channel, bfloat16: as a product of rows of pixels",
     "conv2d_strips": "input gradient of a convolution of few channels, float32: by rows, then by strips of columns",
     "conv2d_products": "filter gradient of large windows on many channels: a matrix product for each of its pixels",
     "conv2d_1x1": "gradients of filters and bias of windows of one pixel in bfloat16: matrix products",
     "conv2d_beside": "large windows on small maps of many channels: 16 images side by side as one wide map",
+    "conv2d_joined": "filter and bias gradients on narrow maps of many channels, bfloat16: of images side by side",
     "conv2d_blocks": "a first convolution with a stride: on blocks of pixels, without a stride",
     "lrn": "local response normalisation: the window's sum by a band matrix, all else in two passes each way",
     "relu": "gradient of ReLU in bfloat16",

@@ -78,8 +78,8 @@ def average_pool(x: tf.Tensor, size: int = 2) -> tf.Tensor:
 
     `[N, H, W, C] -> [N, H // size, W // size, C]`. Equals `tf.nn.avg_pool2d(x, size, size, "VALID")`.
     """
-    height, width = x.shape[1:3]
-    if fast("average_pool") and height and width and not (height % size or width % size):
+    height, width, channels = x.shape[1:]
+    if fast("average_pool") and channels <= 32 and height and width and not (height % size or width % size):
         return faster.average_pool(x, size)
     return tf.nn.avg_pool2d(x, size, size, "VALID")
 
@@ -96,6 +96,7 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b
         "products": (fast("conv2d_products") and faster.suits_products(x, w, stride))
         or (fast("conv2d_1x1") and faster.suits_1x1(x, w, stride)),
         "beside": fast("conv2d_beside") and faster.suits_beside(x, w, stride, padding),
+        "joined": fast("conv2d_joined") and faster.suits_joined(x, w, stride, padding),
     }
     if fast("conv2d_blocks") and faster.suits_blocks(x, w, stride):
         y = faster.conv2d_blocks(x, w, stride, padding)
@@ -105,7 +106,7 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b
         y = tf.nn.conv2d(x, w, stride, padding)
     if b is None:
         return y
-    return faster.add_bias_products(y, b) if forms["products"] else add_bias(y, b)
+    return faster.add_bias_products(y, b) if forms["products"] or forms["joined"] else add_bias(y, b)
 
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -39,11 +39,11 @@ def conv(form, x, size, filters, *dtypes, stride=1, padding="VALID"):
     )
 
 
-def biased(form, x, size, filters, *dtypes):
+def biased(form, x, size, filters, *dtypes, padding="VALID"):
     return Case(
         form,
-        lambda x, w, b: ops.conv2d(x, w, 1, "VALID", b),
-        lambda x, w, b: tf.nn.conv2d(x, w, 1, "VALID") + b,
+        lambda x, w, b: ops.conv2d(x, w, 1, padding, b),
+        lambda x, w, b: tf.nn.conv2d(x, w, 1, padding) + b,
         [x, (size, size, x[-1], filters), (filters,)],
         dtypes,
     )
@@ -79,7 +79,10 @@ INCEPTION_SHAPES = [
 ]
 
 CASES = [
-    Case("average_pool", ops.average_pool, lambda x: tf.nn.avg_pool2d(x, 2, 2, "VALID"), [(2, 4, 6, 3)]),
+    Case("average_pool", ops.average_pool, lambda x: tf.nn.avg_pool2d(x, 2, 2, "VALID"), [(2, 4, 6, 32)]),
+    Case(
+        "average_pool", lambda x: ops.average_pool(x, 3), lambda x: tf.nn.avg_pool2d(x, 3, 3, "VALID"), [(2, 3, 6, 5)]
+    ),
     Case("add_bias", ops.add_bias, lambda x, b: x + b, [(3, 5, 4, 32), (32,)]),
     conv("conv2d_rows", (3, 9, 7, 1), 5, 6, BF16),
     conv("conv2d_rows", (3, 7, 8, 1), 4, 6, BF16, padding="SAME"),
@@ -93,6 +96,10 @@ CASES = [
     biased("conv2d_products", (2, 6, 7, 512), 5, 40, F32, F64, BF16),
     conv("conv2d_beside", (2 * BESIDE, 9, 11, 256), 5, 8, BF16),  # 7 columns are the most
     conv("conv2d_beside", (BESIDE, 4, 5, 256), 4, 8, BF16),
+    conv("conv2d_joined", (4, 5, 13, 192), 3, 192, BF16, padding="SAME"),  # two images of 13 columns
+    conv("conv2d_joined", (5, 4, 5, 192), 3, 200, BF16, padding="SAME"),  # five of 5
+    conv("conv2d_joined", (6, 5, 8, 192), 4, 192, BF16, padding="SAME"),  # an even window sees more on the right
+    biased("conv2d_joined", (4, 3, 13, 192), 3, 192, BF16, padding="SAME"),
     conv("conv2d_blocks", (2, 23, 23, 3), 11, 4, F32, F64, BF16, stride=4),
     lrn(0.75),
     lrn(0.6),
@@ -164,7 +171,10 @@ def test_a_form_is_chosen_unless_switched_off(case, dtype):
         assert op_types(case.op, case.shapes, dtype) != alone
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.form != "conv2d_beside"], ids=lambda c: c.form)
+COUNTED = ("conv2d_beside", "conv2d_joined")  # need to know how many images there are
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.form not in COUNTED], ids=lambda c: c.form)
 def test_a_form_takes_any_number_of_images(rng, case):
     x, *weights = drawn(rng, case.shapes, case.dtypes[-1])
     specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype), *(tf.TensorSpec(w.shape, w.dtype) for w in weights)]
@@ -187,11 +197,16 @@ def bias(*shape):
     return Case("add_bias", ops.add_bias, ops.add_bias, [shape, shape[-1:]])
 
 
+def joined(shape, size=3, filters=192, padding="SAME", **more):
+    return conv("conv2d_joined", shape, size, filters, padding=padding, **more)
+
+
 @pytest.mark.parametrize(
     ("case", "dtype"),
     [
         unsuited(pool(2, 5, 4, 3), F32, "a row is left"),
         unsuited(pool(2, 4, 5, 3), F32, "a column is left"),
+        unsuited(pool(2, 4, 4, 33), F32, "33 channels"),
         unsuited(pool(2, None, 4, 3), F32, "unknown height"),
         unsuited(pool(2, 4, None, 3), F32, "unknown width"),
         unsuited(bias(2, 3, 4, 33), F32, "33 channels"),
@@ -227,6 +242,17 @@ def bias(*shape):
         unsuited(conv("conv2d_beside", (BESIDE, 9, 9, 256), 3, 4), BF16, "3 x 3"),
         unsuited(conv("conv2d_beside", (BESIDE, 5, 5, 256), 5, 4, padding="SAME"), BF16, "padding"),
         unsuited(conv("conv2d_beside", (BESIDE, 9, None, 256), 5, 4), BF16, "unknown width"),
+        unsuited(joined((4, 5, 13, 192)), F32, "float32"),
+        unsuited(joined((4, 5, 13, 191)), BF16, "191 channels"),
+        unsuited(joined((4, 5, 13, 192), filters=191), BF16, "191 filters"),
+        unsuited(joined((4, 5, 13, 192), size=1), BF16, "1 x 1"),
+        unsuited(joined((4, 5, 13, 192), stride=2), BF16, "stride"),
+        unsuited(joined((4, 5, 13, 192), padding="VALID"), BF16, "padding"),
+        unsuited(joined((4, 5, 16, 192)), BF16, "16 columns"),
+        unsuited(joined((5, 5, 13, 192)), BF16, "5 images"),
+        unsuited(joined((None, 5, 13, 192)), BF16, "unknown number of images"),
+        unsuited(joined((4, None, 13, 192)), BF16, "unknown height"),
+        unsuited(joined((4, 5, None, 192)), BF16, "unknown width"),
         unsuited(conv("conv2d_blocks", (2, 12, 12, 3), 3, 4), F32, "no stride"),
         unsuited(conv("conv2d_blocks", (2, 12, 12, 3), 3, 4, stride=3), F32, "no overlap"),
         unsuited(conv("conv2d_blocks", (2, 12, 12, 5), 3, 4, stride=2), F32, "5 channels"),
