@@ -147,11 +147,13 @@ class Bench:
     every: bool = False
     timeout: float = 300
     log: Path | None = None
+    only: Sequence[str] = ()
 
     def ways(self) -> Ways:
         """The configurations that are tried."""
         base, more = (TRAIN, TRAIN_MORE) if self.task == "train" else (INFER, INFER_MORE)
-        return {**base, **more} if self.every or SETTINGS[self.net].more else base
+        tried = {**base, **more} if self.every or self.only or SETTINGS[self.net].more else base
+        return {name: way for name, way in tried.items() if name in (self.only or tried)}
 
     def contender(self, entry: Entry, scouting: bool = False) -> Contender:
         """The process that measures an entry."""
@@ -209,7 +211,8 @@ def race_of_training(bench: Bench, batch_sizes: Sequence[int]) -> tuple[Trials, 
     trials = bench.scout([(name, middle) for name in bench.ways()])
     chosen = finalists(trials, middle)
     trials |= bench.scout([(name, size) for name in chosen for size in batch_sizes if size != middle])
-    return trials, [(name, best_batch(trials, name)) for name in dict.fromkeys([*chosen, PLAIN_KERAS])]
+    racing = [*chosen, PLAIN_KERAS] if PLAIN_KERAS in bench.ways() else chosen
+    return trials, [(name, best_batch(trials, name)) for name in dict.fromkeys(racing)]
 
 
 # How it is told -------------------------------------------------------------------------------------------------------
@@ -278,8 +281,8 @@ def training(bench: Bench, batch_sizes: Sequence[int], rounds: int) -> tuple[lis
     trials, racing = race_of_training(bench, batch_sizes)
     results = bench.measure(racing, rounds)
     ours = label(racing[0])
-    (plain,) = (label(entry) for entry in racing if entry[0] == PLAIN_KERAS)
-    ratios = [ratio_line(results, ours), ratio_to(results, ours, plain)]
+    plain = [label(entry) for entry in racing if entry[0] == PLAIN_KERAS]
+    ratios = [ratio_line(results, ours), *(ratio_to(results, ours, peer) for peer in plain)]
     return [*ratios, race_table(results), scouting_table(trials, racing)], [*results, list(trials.values())]
 
 
@@ -321,14 +324,13 @@ def command_line(net: str, args: argparse.Namespace) -> str:
     flags = [f"--nets={net}", f"--task={args.task}", f"--rounds={args.rounds}", f"--timeout={args.timeout:g}"]
     if args.batch_sizes:
         flags.append("--batch_sizes=" + ",".join(map(str, args.batch_sizes)))
-    return shlex.join(
-        [*filter(None, [restriction()]), "python", "benchmarks/vs_peers.py", *flags, *["--all"] * args.all]
-    )
+    flags += ["--all"] * args.all + [f"--only={name}" for name in args.only]
+    return shlex.join([*filter(None, [restriction()]), "python", "benchmarks/vs_peers.py", *flags])
 
 
 def section(net: str, args: argparse.Namespace) -> str:
     """Measures one net and writes it up."""
-    bench = Bench(net, args.task, args.all, args.timeout, args.log)
+    bench = Bench(net, args.task, args.all, args.timeout, args.log, args.only)
     sizes = args.batch_sizes or (SETTINGS[net].batch_sizes if args.task == "train" else INFER_BATCH_SIZES)
     machine = machine_line()  # before we are its load
     paragraphs, results = TASKS[args.task](bench, sizes, args.rounds)
@@ -366,6 +368,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_sizes", type=sizes, help="instead of the net's own, with commas between them")
     parser.add_argument("--rounds", type=int, default=3, help="how often every contender of a race runs; 3 for a claim")
     parser.add_argument("--all", action="store_true", help="also scout what seldom wins; needed without bfloat16")
+    parser.add_argument(
+        "--only", action="append", default=[], help="a configuration to try, once for each; default all"
+    )
     parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
     parser.add_argument("--log", type=Path, help="add every process's result to this file as a JSON line")
     parser.add_argument("--out", type=Path, help="put each net's section into this markdown file")
@@ -373,6 +378,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args.nets = args.nets.split(",")
     if unknown := set(args.nets) - set(SETTINGS):
         parser.error(f"no settings for {', '.join(sorted(unknown))}, only for {', '.join(SETTINGS)}")
+    known = {**TRAIN, **TRAIN_MORE} if args.task == "train" else {**INFER, **INFER_MORE}
+    if unknown := set(args.only) - set(known):
+        parser.error(f"no configuration {min(unknown)!r}, only {'; '.join(known)}")
+    if args.only and not any(name.startswith(OURS) for name in args.only):
+        parser.error(f"--only needs a configuration of {OURS} too")
     if args.rounds < 1:
         parser.error("--rounds must be at least 1")
     return args

@@ -237,7 +237,7 @@ def suits_beside(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> bool:
 
 
 def suits_joined(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> bool:
-    """Narrow maps of many channels, two or more of which fit where the kernel computes one."""
+    """Narrow maps, two or more of which fit where the kernel computes one, of enough channels to pay for the copies."""
     size, _, channels, filters = w.shape
     if None in x.shape or x.dtype != tf.bfloat16 or padding != "SAME" or stride != 1:
         return False
