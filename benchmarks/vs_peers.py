@@ -229,7 +229,8 @@ most {MOST_PEERS} and those within {1 - NEAR:.0%} of the fastest, are tried at t
 (**bold**) and claims nothing: n = 1. The **race** is between these, each at its best batch size, and Keras's plain
 float32 `fit`.
 `bfloat16` is `mixed_bfloat16` in Keras and `autocast` in PyTorch; all keep their variables in float32. "many steps":
-`steps_per_execution` is 50, or the most below that divide a block.
+`steps_per_execution` is 50, or the most below that divide a block. With `--only`, the configurations named are all that
+was tried.
 {MARK}
 """,
     "infer": f"""# Inference speed beside the fastest configurations of Keras and PyTorch

@@ -132,6 +132,20 @@ def test_inference_scouts_and_races_at_each_batch_size(made_up: list[str]) -> No
     assert len(rounds) == 2 * 2 + 1 and told[0].startswith("**rawcnn bfloat16, batch 1 /") and "batch 64 /" in told[2]
 
 
+def test_only_those_that_are_named_run() -> None:
+    some = ["rawcnn float32", "Keras fit bfloat16"]  # the first is tried only with --all otherwise
+    args = vs_peers.parse(["--nets=vgg19", *(f"--only={name}" for name in some)])
+    assert list(Bench("vgg19", only=args.only).ways()) == some[::-1]
+    assert vs_peers.command_line("vgg19", args).endswith("'--only=rawcnn float32' '--only=Keras fit bfloat16'")
+
+
+def test_plain_keras_races_only_where_it_was_tried(made_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bench, "ways", lambda bench: dict.fromkeys(["rawcnn bfloat16", "fast"], ("x.py",)))
+    told, _ = vs_peers.training(Bench("alexnet"), (64,), rounds=1)
+    assert made_up[2:] == ["race rawcnn bfloat16, batch 64", "race fast, batch 64"]
+    assert "fast, batch 64" in told[0] and "contender" in told[1]
+
+
 def test_scouting_shows_errors_disturbance_and_who_was_chosen() -> None:
     trials: vs_peers.Trials = {
         ("a", 64): result(1234.6, others=0.2),
@@ -169,7 +183,16 @@ def test_the_command_names_what_matters_and_no_files(monkeypatch: pytest.MonkeyP
     assert vs_peers.heading("vgg19", "train") == "## vgg19, ONEDNN_MAX_CPU_ISA=AVX2"
 
 
-@pytest.mark.parametrize("flags", [["--rounds=0"], ["--nets=vgg19,nonsense"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--rounds=0"],
+        ["--nets=vgg19,nonsense"],
+        ["--only=rawcnn bfloat16", "--only=nonsense"],
+        ["--only=Keras fit bfloat16"],  # whom would it race with?
+        ["--task=infer", "--only=rawcnn bfloat16", "--only=Keras fit bfloat16"],
+    ],
+)
 def test_wrong_flags_end_at_once(flags: list[str]) -> None:
     with pytest.raises(SystemExit):
         vs_peers.parse(flags)
