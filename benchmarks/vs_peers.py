@@ -369,9 +369,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_sizes", type=sizes, help="instead of the net's own, with commas between them")
     parser.add_argument("--rounds", type=int, default=3, help="how often every contender of a race runs; 3 for a claim")
     parser.add_argument("--all", action="store_true", help="also scout what seldom wins; needed without bfloat16")
-    parser.add_argument(
-        "--only", action="append", default=[], help="a configuration to try, once for each; default all"
-    )
+    parser.add_argument("--only", action="append", default=[], help="try this configuration and no other; repeatable")
     parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
     parser.add_argument("--log", type=Path, help="add every process's result to this file as a JSON line")
     parser.add_argument("--out", type=Path, help="put each net's section into this markdown file")
@@ -379,7 +377,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args.nets = args.nets.split(",")
     if unknown := set(args.nets) - set(SETTINGS):
         parser.error(f"no settings for {', '.join(sorted(unknown))}, only for {', '.join(SETTINGS)}")
-    known = {**TRAIN, **TRAIN_MORE} if args.task == "train" else {**INFER, **INFER_MORE}
+    known = Bench(args.nets[0], args.task, every=True).ways()
     if unknown := set(args.only) - set(known):
         parser.error(f"no configuration {min(unknown)!r}, only {'; '.join(known)}")
     if args.only and not any(name.startswith(OURS) for name in args.only):

@@ -10,6 +10,8 @@ from rawcnn import faster
 from rawcnn.errors import UsageError
 from rawcnn.forms import fast
 
+FEW = 32  # channels: up to so many, TensorFlow's loops over single pixels cost more than those over rows of them
+
 
 def window_shape(length: int, size: int, stride: int = 1, padding: str = "SAME") -> int:
     """Outputs of a window of `size` moved by `stride` over `length` pixels.
@@ -79,7 +81,7 @@ def average_pool(x: tf.Tensor, size: int = 2) -> tf.Tensor:
     `[N, H, W, C] -> [N, H // size, W // size, C]`. Equals `tf.nn.avg_pool2d(x, size, size, "VALID")`.
     """
     height, width, channels = x.shape[1:]
-    if fast("average_pool") and channels <= 32 and height and width and not (height % size or width % size):
+    if fast("average_pool") and channels <= FEW and height and width and not (height % size or width % size):
         return faster.average_pool(x, size)
     return tf.nn.avg_pool2d(x, size, size, "VALID")
 
@@ -111,7 +113,7 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """`x + b`, `b` being one number per channel. `[N, H, W, C] -> [N, H, W, C]`."""
-    if fast("add_bias") and x.shape[-1] <= 32 and x.shape[2]:
+    if fast("add_bias") and x.shape[-1] <= FEW and x.shape[2]:
         return faster.add_bias(x, b)
     return tf.nn.bias_add(x, b)
 
