@@ -1,6 +1,6 @@
 """Test accuracy of every LeNet on real MNIST, by the example's own commands, several seeds each.
 
-python benchmarks/accuracy.py --data_dir=MNIST --seeds=3 --out=results/lenet.md
+python -m benchmarks.accuracy --data_dir=MNIST --seeds=3 --out=results/lenet.md
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import Child, machine_line, markdown_table, publish, run_child
+from benchmarks.harness import Child, machine_line, markdown_table, publish, run_child
 
 # name in the table -> (flags, the target of the project, what was published)
 CASES: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -37,11 +37,10 @@ def train(flags: tuple[str, ...], args: argparse.Namespace, seed: int, run: str)
 
 def on_mnist(run: str, data_dir: Path) -> float:
     """Share (in %) of the MNIST test images that the net of `run` reads right."""
-    from rawcnn.quiet import start_tensorflow
+    import rawcnn.start  # noqa: F401
 
-    start_tensorflow()
-    from rawcnn.classify import load_run
-    from rawcnn.data.mnist import load_mnist
+    from rawcnn.data.sets.mnist import load_mnist
+    from rawcnn.run.classify import load_run
 
     data = load_mnist(data_dir)
     read = load_run(run).probabilities(data.test_images).argmax(axis=1)
@@ -86,7 +85,7 @@ def main() -> None:
     publish(
         (
             "# LeNet-5 on MNIST",
-            f"Command: `python {shlex.join(['benchmarks/accuracy.py', *sys.argv[1:]])}`. Each row runs "
+            f"Command: `python -m {shlex.join(['benchmarks.accuracy', *sys.argv[1:]])}`. Each row runs "
             "`examples/train_lenet.py` with the flags given and its defaults for the rest: 58,000 images to train on, "
             "2,000 to validate, the test images looked at once, at the end.",
             f"Machine: {machine_line()}. TensorFlow {tf.__version__}. Date: {datetime.date.today()}.",

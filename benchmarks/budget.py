@@ -1,6 +1,6 @@
 """The budget of one training step: where every millisecond goes, by kind of op and op by op, from a trace.
 
-python benchmarks/budget.py --net=alexnet_bn --batch_size=128 --precision=bfloat16
+python -m benchmarks.budget --net=alexnet_bn --batch_size=128 --precision=bfloat16
 
 Ops run one after the other here, each on all cores (on one, where a net's ops are small), so that their times add up to
 the step's. A net that computes parts of a batch side by side is traced with one part. An op of a faster form's gradient
@@ -22,18 +22,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness import machine_line, markdown_table
-from step_time import build, drawn_source, trainer  # starts TensorFlow
+from benchmarks.harness import machine_line, markdown_table
+from benchmarks.step_time import build, drawn_source, trainer  # starts TensorFlow
 
 # isort: split
 import tensorflow as tf
 
-from rawcnn import precision
-from rawcnn.data.source import batches
-from rawcnn.forms import plain
-from rawcnn.summary import summary_rows
+from rawcnn.data.batches import batches
+from rawcnn.layers.variables import named_weights
+from rawcnn.nets import precision
+from rawcnn.nets.summary import summary_rows
+from rawcnn.ops.fast.forms import plain
 from rawcnn.train.recipes import recipe_of
-from rawcnn.weights import named_weights
 
 TOP = 15
 
@@ -238,7 +238,7 @@ def main() -> None:
     args = parser.parse_args()
     args.images = 0
     print(f"# The budget of one step: {args.net}, batch {args.batch_size}, {args.precision}\n")
-    print(f"Command: `{shlex.join(['python', 'benchmarks/budget.py', *sys.argv[1:]])}`\n")
+    print(f"Command: `{shlex.join(['python', '-m', 'benchmarks.budget', *sys.argv[1:]])}`\n")
     print(f"Machine: {machine_line()}. Date: {datetime.date.today()}.\n")
     with plain(*filter(None, args.plain.split(","))):
         print(budget(args))

@@ -1,7 +1,7 @@
 """What saving costs: a checkpoint of rawcnn beside `np.savez` and `tf.train.Checkpoint.write`, and the finite check.
 
-python benchmarks/checkpoint.py --net=alexnet_bn --rounds=5
-python benchmarks/checkpoint.py --check --net=alexnet_bn --rounds=5
+python -m benchmarks.checkpoint --net=alexnet_bn --rounds=5
+python -m benchmarks.checkpoint --check --net=alexnet_bn --rounds=5
 
 Targets: LeNet-5 in 30 ms; alexnet_bn with Adam's slots in 1.5 times `tf.train.Checkpoint.write`, which syncs nothing;
 the check that an update is finite in 1 % of a step.
@@ -21,14 +21,16 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from harness import drawn_data, machine_line, markdown_table
-from step_time import build, tf, trainer  # starts TensorFlow
 
-from rawcnn.data.source import Source, batches
+from benchmarks.harness import drawn_data, machine_line, markdown_table
+from benchmarks.step_time import build, tf, trainer  # starts TensorFlow
+from rawcnn.data.batches import batches
+from rawcnn.data.source import Source
+from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
-from rawcnn.train import checkpoints, loop
-from rawcnn.train.loop import TrainState
-from rawcnn.weights import named_variables
+from rawcnn.train import checkpoints
+from rawcnn.train import fit as loop
+from rawcnn.train.step import TrainState
 
 TURN = 2.0  # seconds that one of the two takes before it is the other's turn
 

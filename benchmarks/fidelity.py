@@ -1,6 +1,6 @@
 """How far rawcnn's nets are from Keras's and PyTorch's: the same random weights and images, logits and input gradients.
 
-python benchmarks/fidelity.py --nets=alexnet,googlenet
+python -m benchmarks.fidelity --nets=alexnet,googlenet
 
 The error is max|a - b| / max|b|, b being the peer, over all numbers of one batch. The gradient is that of the logits'
 sum with fixed random factors, auxiliary heads included. Batch normalisation uses random moving statistics, and dropout
@@ -19,19 +19,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import rawcnn.start  # noqa: F401
+
 import numpy as np
-from harness import NOT_INSTALLED, machine_line, markdown_table
+import tensorflow as tf
 
-from rawcnn.quiet import start_tensorflow
-
-start_tensorflow()
-
-import tensorflow as tf  # noqa: E402
-
-from rawcnn.layers import LRN  # noqa: E402
-from rawcnn.nets import NETS  # noqa: E402
-from rawcnn.precision import Policy  # noqa: E402
-from rawcnn.weights import assign, named_variables  # noqa: E402
+from benchmarks.harness import NOT_INSTALLED, machine_line, markdown_table
+from rawcnn.layers import LRN
+from rawcnn.layers.variables import named_variables
+from rawcnn.nets import NETS
+from rawcnn.nets.precision import Policy
+from rawcnn.nets.weights import assign
 
 Arrays = dict[str, np.ndarray]
 
@@ -158,7 +156,8 @@ def against_keras(name: str, weights: Arrays, images: np.ndarray, ours: Answer) 
     Computes in the dtype of `images`.
     """
     import keras
-    import nets_keras
+
+    from tests.oracles import nets_keras
 
     build = nets_keras.APPLICATIONS.get(name) or nets_keras.NETS[name][0]
     usual = keras.config.floatx()
@@ -174,7 +173,7 @@ def against_keras(name: str, weights: Arrays, images: np.ndarray, ours: Answer) 
 
 def against_torch(name: str, weights: Arrays, images: np.ndarray, ours: Answer) -> Errors:
     """Builds the PyTorch net with the same weights, and compares. Computes in the dtype of `images`."""
-    import nets_torch
+    from tests.oracles import nets_torch
 
     height, width, channels = images.shape[1:]
     net = nets_torch.NETS[name][0]((channels, height, width), ours.outputs["logits"].shape[1])
@@ -226,7 +225,7 @@ def versions() -> str:
 
 
 def main() -> None:
-    import nets_keras
+    from tests.oracles import nets_keras
 
     names = [name for name in NETS if name in nets_keras.NETS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,8 +1,8 @@
 """What each faster form gains: training speed with all forms, and with all but one, in turn on the same machine.
 
-python benchmarks/forms.py --rounds=3 --forms=lrn,average_pool
+python -m benchmarks.forms --rounds=3 --forms=lrn,average_pool
 
-A form that gains less than 3 % is marked: it should go (see `rawcnn/forms.py`).
+A form that gains less than 3 % is marked: it should go (see `rawcnn/ops/fast/forms.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,10 @@ import datetime
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness import Contender, machine_line, markdown_table, race, summarise
+from benchmarks.harness import Contender, machine_line, markdown_table, race, summarise
 
-from rawcnn.forms import FORMS
-
-STEP_TIME = Path(__file__).resolve().parent / "step_time.py"
 WORTH_IT = 0.03
 ALL = "all forms"
 
@@ -49,21 +45,27 @@ CASES: dict[str, Case] = {
     "conv2d_rows": _lenet_bfloat16,
     "tanh": _lenet_bfloat16,
     "conv2d_products": _wide,
-    "conv2d_beside": _wide,
+    "conv2d_interleaved": _wide,
     "conv2d_1x1": _googlenet,
-    "conv2d_joined": _alexnet_bn_256,
-    "conv2d_blocks": _alexnet_bn,
+    "conv2d_abreast": _alexnet_bn_256,
+    "conv2d_space_to_depth": _alexnet_bn,
     "lrn": _alexnet,
     "relu": _googlenet,
     "inception": _googlenet,
 }
-WHAT = {"parts": "parts of a batch side by side, one thread per op", **FORMS}  # parts are a flag of their own
+
+
+def what_it_is(form: str) -> str:
+    """A form in a few words. Imports TensorFlow, so it is asked when all is measured."""
+    from rawcnn.ops.fast.forms import FORMS
+
+    return "parts of a batch side by side, one thread per op" if form == "parts" else FORMS[form]
 
 
 def contenders(case: Case, forms: Sequence[str]) -> list[Contender]:
     """`step_time.py` on `case`, with all forms first, and then without each of `forms`."""
     flags = (f"--net={case.net}", f"--batch_size={case.batch_size}", f"--precision={case.precision}")
-    shared = (sys.executable, str(STEP_TIME), *flags, f"--steps={case.steps}", "--json")
+    shared = (sys.executable, "-m", "benchmarks.step_time", *flags, f"--steps={case.steps}", "--json")
     without = {form: "--parts=1" if form == "parts" else f"--plain={form}" for form in forms}
     return [Contender(ALL, shared), *(Contender(form, (*shared, flag)) for form, flag in without.items())]
 
@@ -77,23 +79,32 @@ def table_row(form: str, case: Case, rounds: Sequence[Sequence[Mapping[str, Any]
     gain = summarise(on / off - 1 for on, off in both)
     if gain is None:
         error = next(result["error"] for pair in pairs for result in pair if "error" in result)
-        return [form, WHAT[form], str(case), error, *[""] * 5]
+        return [form, what_it_is(form), str(case), error, *[""] * 5]
     on, off = (summarise(rates) for rates in zip(*both, strict=True))
     assert on and off
     others = max(result.get("others", 0.0) for pair in good for result in pair)
     mark = " (!)" if gain.median < WORTH_IT else ""
     speeds = [f"{on.median:,.1f}", f"{off.median:,.1f}", f"{gain.median:+.1%}{mark}"]
-    return [form, WHAT[form], str(case), *speeds, f"{gain.low:+.1%} to {gain.high:+.1%}", str(gain.n), f"{others:.0%}"]
+    return [
+        form,
+        what_it_is(form),
+        str(case),
+        *speeds,
+        f"{gain.low:+.1%} to {gain.high:+.1%}",
+        str(gain.n),
+        f"{others:.0%}",
+    ]
 
 
 def measure(forms: Sequence[str], rounds: int, timeout: float) -> str:
     """Races each case with and without its forms, and returns the table."""
-    rows = []
+    raced = []
     for case in dict.fromkeys(CASES[form] for form in forms):
         of_case = [form for form in forms if CASES[form] == case]
         print(case, file=sys.stderr)
         results = race(contenders(case, of_case), rounds, timeout, lambda text: print(text, file=sys.stderr))
-        rows += [table_row(form, case, results) for form in of_case]
+        raced += [(form, case, results) for form in of_case]
+    rows = [table_row(*one) for one in raced]
     header = ("form", "what it is", "net, batch, precision", "images/s with", "without", "gain", "spread", "n")
     return markdown_table((*header, "others' CPU use"), rows)
 
@@ -107,7 +118,7 @@ def main() -> None:
     forms = args.forms.split(",")
     if args.rounds < 1 or not set(forms) <= set(CASES):
         parser.error(f"--rounds must be at least 1, and --forms some of {', '.join(CASES)}")
-    print(f"Command: `{shlex.join(['python', 'benchmarks/forms.py', *sys.argv[1:]])}`\n")
+    print(f"Command: `{shlex.join(['python', '-m', 'benchmarks.forms', *sys.argv[1:]])}`\n")
     print(f"Machine: {machine_line()}. Date: {datetime.date.today()}.\n")
     print(measure(forms, args.rounds, args.timeout))
     print(f"\nGain: images/s with the form over those without it, minus 1, round by round. (!): under {WORTH_IT:.0%}.")

@@ -1,6 +1,6 @@
 """What `import rawcnn` adds to `import tensorflow`, measured in fresh processes in turn.
 
-python benchmarks/import_time.py --rounds=11
+python -m benchmarks.import_time --rounds=11
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 
-from harness import machine, run_child, summarise
+from benchmarks.harness import machine, run_child, summarise
 
 CLOCK = "import time; start = time.perf_counter(); import tensorflow; middle = time.perf_counter(); "
 TAIL = "end = time.perf_counter(); print(middle - start, end - middle)"

@@ -1,9 +1,9 @@
 """How fast image files become batches: rawcnn beside Keras's `image_dataset_from_directory` and PyTorch's `DataLoader`.
 
-python benchmarks/input_pipeline.py --rounds=5                    # images/s from JPEG files of 500 x 375, and ratios
-python benchmarks/input_pipeline.py --data_dir=DIR                # class folders of one's own
-python benchmarks/input_pipeline.py --cifar                       # batches of 32 x 32 from memory
-python benchmarks/input_pipeline.py --memory                      # resident memory at 1,000 and 10,000 files
+python -m benchmarks.input_pipeline --rounds=5                    # images/s from JPEG files of 500 x 375, and ratios
+python -m benchmarks.input_pipeline --data_dir=DIR                # class folders of one's own
+python -m benchmarks.input_pipeline --cifar                       # batches of 32 x 32 from memory
+python -m benchmarks.input_pipeline --memory                      # resident memory at 1,000 and 10,000 files
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from harness import (
+from benchmarks.harness import (
     OURS,
     Contender,
     cores,
@@ -86,13 +86,12 @@ Pass = Callable[[], Iterable[int]]
 
 def ours(args: argparse.Namespace) -> tuple[Pass, dict[str, str]]:
     """`batches` of a `FileSource`; "whole": the central square."""
-    from rawcnn.quiet import start_tensorflow
+    import rawcnn.start  # noqa: F401
 
-    start_tensorflow()
     import tensorflow as tf
 
-    from rawcnn.data.folder import open_folder
-    from rawcnn.data.source import batches
+    from rawcnn.data.batches import batches
+    from rawcnn.data.images.folder import open_folder
     from rawcnn.data.views import centre, random_crop
 
     source = open_folder(args.data_dir, log=lambda _: None)[0]["train"]
@@ -174,13 +173,13 @@ def torch_peer(args: argparse.Namespace) -> tuple[Pass, dict[str, str]]:
 
 def cifar(args: argparse.Namespace) -> tuple[Pass, dict[str, str]]:
     """`batches` of 50,000 images of 32 x 32 in memory: moved by up to 4 pixels and mirrored."""
-    from rawcnn.quiet import start_tensorflow
+    import rawcnn.start  # noqa: F401
 
-    start_tensorflow()
     import numpy as np
     import tensorflow as tf
 
-    from rawcnn.data.source import Source, batches
+    from rawcnn.data.batches import batches
+    from rawcnn.data.source import Source
     from rawcnn.data.views import padded_crop
 
     rng = np.random.Generator(np.random.Philox(key=0))
@@ -236,7 +235,7 @@ def memory(photos: Path, args: argparse.Namespace) -> str:
         with tempfile.TemporaryDirectory(dir=photos.parent) as directory:
             write_links(photos, Path(directory), count)
             flags = ("--contender=memory", f"--data_dir={directory}", f"--batch_size={args.batch_size}")
-            child = run_child((sys.executable, __file__, *flags), args.timeout)
+            child = run_child((sys.executable, "-m", "benchmarks.input_pipeline", *flags), args.timeout)
             result = read_result(child, "memory")
         if "error" in result:
             raise SystemExit(f"{count} files: {result['error']}")
@@ -253,7 +252,7 @@ def rows_of(directory: Path, args: argparse.Namespace) -> list[Contender]:
     def row(name: str, contender: str, view: str) -> Contender:
         flags = (f"--contender={contender}", f"--view={view}", f"--data_dir={directory}")
         numbers = (f"--batch_size={args.batch_size}", f"--passes={args.passes}")
-        return Contender(name, (sys.executable, __file__, *flags, *numbers))
+        return Contender(name, (sys.executable, "-m", "benchmarks.input_pipeline", *flags, *numbers))
 
     if args.cifar:
         return [row("rawcnn, CIFAR-10's size from memory", "cifar", "random")]
@@ -292,7 +291,7 @@ def main() -> None:
         return report_memory(args) if args.contender == "memory" else contend(args)
     if args.rounds < 1 or args.passes < 1:
         parser.error("--rounds and --passes must be at least 1")
-    command = shlex.join(["python", "benchmarks/input_pipeline.py", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "benchmarks.input_pipeline", *sys.argv[1:]])
     print(f"Command: `{command}`\n\nMachine: {machine_line()}.\n", flush=True)
     with contextlib.ExitStack() as stack:
         directory = args.data_dir and args.data_dir.resolve()

@@ -1,6 +1,6 @@
 """LeNet-5 on MNIST as a good Keras user writes it: the script that benchmarks/whole_command.py times rawcnn against.
 
-python benchmarks/keras_lenet_script.py --data_dir=DIR --epochs=10
+python -m benchmarks.keras_lenet_script --data_dir=DIR --epochs=10
 """
 
 import argparse

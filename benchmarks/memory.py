@@ -1,6 +1,6 @@
 """Resident memory of a training run after every epoch, from its own process.
 
-python benchmarks/memory.py --data_dir=MNIST --net=lenet5_relu --epochs=10
+python -m benchmarks.memory --data_dir=MNIST --net=lenet5_relu --epochs=10
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import argparse
 import os
 from pathlib import Path
 
-from harness import machine_line
-from step_time import build, trainer  # starts TensorFlow
-
+from benchmarks.harness import machine_line
+from benchmarks.step_time import build, trainer  # starts TensorFlow
 from rawcnn.data import datasets
 from rawcnn.nets import NETS
-from rawcnn.train.loop import evaluate, fit, make_eval_step
+from rawcnn.train.evaluate import evaluate, make_eval_step
+from rawcnn.train.fit import fit
 from rawcnn.train.losses import LOSSES
 from rawcnn.train.recipes import recipe_of
 

@@ -6,8 +6,8 @@ import time
 
 import tensorflow as tf
 
-from rawcnn.chain import Chain
-from rawcnn.summary import summary_rows
+from rawcnn.nets.chain import Chain
+from rawcnn.nets.summary import summary_rows
 
 BATCH, SIDE, MAPS = 32, 32, 256  # of the convolution that stands for the best this processor can do
 

@@ -1,6 +1,6 @@
 """Keras 3 on the TensorFlow backend as a contender, with the options that make it fast: `fit`, or inference.
 
-python benchmarks/peers_keras.py --net=lenet5_tanh --batch_size=128 --precision=float32 --steps_per_execution=50 --json
+python -m benchmarks.peers_keras --net=lenet5_tanh --batch_size=128 --precision=float32 --steps_per_execution=50 --json
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from harness import NOT_INSTALLED, contender_parser, drawn_data, report, report_error, timed
+from benchmarks.harness import NOT_INSTALLED, contender_parser, drawn_data, report, report_error, timed
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -38,7 +38,8 @@ def pipeline(images: Any, labels: Any, batch_size: int) -> Any:
 def load(args: argparse.Namespace) -> tuple[Any, tuple[int, ...], int]:
     """The net, the shape of an image and the number of classes."""
     import keras
-    from nets_keras import NETS
+
+    from tests.oracles.nets_keras import NETS
 
     keras.utils.set_random_seed(0)
     if args.precision == "bfloat16":
@@ -132,7 +133,7 @@ def main() -> None:
         parser.error("--store_bfloat16 is for --task=infer --precision=bfloat16")
     if any(importlib.util.find_spec(package) is None for package in ("keras", "tensorflow")):
         return report_error(name, NOT_INSTALLED)
-    from nets_keras import NETS  # needs Keras
+    from tests.oracles.nets_keras import NETS  # needs Keras
 
     if args.net not in NETS:
         return report_error(name, f"no net {args.net!r} here, only {', '.join(NETS)}")

@@ -1,6 +1,6 @@
 """PyTorch as a contender, eager or compiled, with its fast options: the usual training loop, or inference.
 
-python benchmarks/peers_torch.py --net=lenet5_tanh --batch_size=128 --precision=float32 --mode=compile --json
+python -m benchmarks.peers_torch --net=lenet5_tanh --batch_size=128 --precision=float32 --mode=compile --json
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from harness import NOT_INSTALLED, contender_parser, cores, drawn_data, plan, report, report_error, timed
+from benchmarks.harness import NOT_INSTALLED, contender_parser, cores, drawn_data, plan, report, report_error, timed
 
 Step = Callable[[Any, Any], Any]
 
@@ -81,7 +81,8 @@ def block(passes: int, step: Step, images: Any, labels: Any, batch_size: int) ->
 def load(args: argparse.Namespace) -> tuple[Any, tuple[int, ...], int]:
     """The net in the layout asked for, the shape of an image and the number of classes."""
     import torch
-    from nets_torch import NETS
+
+    from tests.oracles.nets_torch import NETS
 
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
@@ -112,7 +113,8 @@ def train(args: argparse.Namespace, name: str) -> None:
 def infer(args: argparse.Namespace, name: str) -> None:
     """Calls the net on one batch in memory: moving statistics, no dropout, no gradients, no auxiliary heads."""
     import torch
-    from nets_torch import HEADS
+
+    from tests.oracles.nets_torch import HEADS
 
     net, shape, classes = load(args)
     rows = OrderedDict(net.named_children())
@@ -165,7 +167,7 @@ def main() -> None:
     name += "-channels_last" * args.channels_last + "-freeze" * args.freeze + f"-{args.threads}threads"
     if importlib.util.find_spec("torch") is None:
         return report_error(name, NOT_INSTALLED)
-    from nets_torch import NETS  # needs PyTorch
+    from tests.oracles.nets_torch import NETS  # needs PyTorch
 
     if args.net not in NETS:
         return report_error(name, f"no net {args.net!r} here, only {', '.join(NETS)}")

@@ -1,6 +1,6 @@
 """Whether bfloat16 costs accuracy: the examples' own commands in float32 and in bfloat16, several seeds each.
 
-python benchmarks/precision.py --mnist=MNIST --cifar=CIFAR --out=results/precision.md
+python -m benchmarks.precision --mnist=MNIST --cifar=CIFAR --out=results/precision.md
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import ROOT, Child, machine_line, markdown_table, publish, run_child
+from benchmarks.harness import ROOT, Child, machine_line, markdown_table, publish, run_child
 
 PRECISIONS = ("float32", "bfloat16")
 # name -> (data, example and its flags, seeds)

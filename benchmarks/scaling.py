@@ -1,6 +1,6 @@
 """Cost as work grows: time per image and peak memory against batch size, each batch size in a process of its own.
 
-python benchmarks/scaling.py --nets=lenet5_tanh,cifar_basic,alexnet_bn --precision=auto
+python -m benchmarks.scaling --nets=lenet5_tanh,cifar_basic,alexnet_bn --precision=auto
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import datetime
 import shlex
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from harness import machine_line, markdown_table, read_result, run_child
+from benchmarks.harness import machine_line, markdown_table, read_result, run_child
 
-STEP_TIME = Path(__file__).resolve().parent / "step_time.py"
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 IMAGES = {"lenet5_tanh": 20_000, "lenet5_relu": 20_000, "lenet5": 20_000, "cifar_basic": 2_000, "cifar_fast": 2_000}
 FEW_IMAGES = 128  # for all other nets; what a timed block takes, or one batch if that is more
@@ -26,7 +24,13 @@ def command(net: str, batch_size: int, args: argparse.Namespace) -> list[str]:
     """`step_time.py` with as many steps as take a second or a few, whatever the batch."""
     steps = max(1, IMAGES.get(net, FEW_IMAGES) // batch_size)
     flags = {"net": net, "batch_size": batch_size, "precision": args.precision, "steps": steps, "blocks": args.blocks}
-    return [sys.executable, str(STEP_TIME), *(f"--{name}={value}" for name, value in flags.items()), "--json"]
+    return [
+        sys.executable,
+        "-m",
+        "benchmarks.step_time",
+        *(f"--{name}={value}" for name, value in flags.items()),
+        "--json",
+    ]
 
 
 def table_row(batch_size: int, result: Mapping[str, Any]) -> list[str]:
@@ -66,7 +70,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
     args = parser.parse_args()
     print("# Cost as work grows: training\n")
-    print(f"Command: `{shlex.join(['python', 'benchmarks/scaling.py', *sys.argv[1:]])}`\n")
+    print(f"Command: `{shlex.join(['python', '-m', 'benchmarks.scaling', *sys.argv[1:]])}`\n")
     print(f"Machine: {machine_line()}. Date: {datetime.date.today()}.\n")
     for net in args.nets.split(","):
         print(section(net, args), flush=True)

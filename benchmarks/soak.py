@@ -1,6 +1,6 @@
 """Resident memory of a long training run: 200,000 steps of LeNet with evaluations and checkpoints, as a user starts it.
 
-    python benchmarks/soak.py
+    python -m benchmarks.soak
 
 The run is a process of its own, watched from outside: memory from /proc, steps from its newest checkpoint. Memory at
 10 % of the steps and at the end (medians over 2 % of them) may differ by 5 %; status 1 if it grows more, or if the run
@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import ROOT, machine_line
+from benchmarks.harness import ROOT, machine_line
 
 ALLOWED = 0.05
 AT, SPAN = 0.10, 0.02  # shares of the steps: where the first reading is taken, and the length of both readings

@@ -1,6 +1,6 @@
 """Training speed of rawcnn: shuffled batches, input, loss, gradient and update, as `rawcnn.train.loop.fit` runs them.
 
-python benchmarks/step_time.py --net=lenet5_tanh --batch_size=128 --precision=float32 --json
+python -m benchmarks.step_time --net=lenet5_tanh --batch_size=128 --precision=float32 --json
 
 With --task=infer, the speed of the trained net: images in memory, uint8, to logits as numpy, a batch a call.
 """
@@ -14,33 +14,28 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import rawcnn.start  # noqa: F401
+
 import numpy as np
-from harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report, timed
+import tensorflow as tf
 
-from rawcnn.quiet import start_tensorflow
-
-start_tensorflow()
-
-import tensorflow as tf  # noqa: E402
-from peak import convolution_peak, inference_flops, training_flops  # noqa: E402
-
-from rawcnn import precision  # noqa: E402
-from rawcnn.chain import Chain  # noqa: E402
-from rawcnn.data.source import Source  # noqa: E402
-from rawcnn.forms import plain  # noqa: E402
-from rawcnn.nets import NETS  # noqa: E402
-from rawcnn.train.loop import (  # noqa: E402
-    TrainState,
-    TrainStep,
-    fit,
-    make_train_step,
-    one_thread_per_op,
-    side_by_side,
+from benchmarks.harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report, timed
+from benchmarks.peak import convolution_peak, inference_flops, training_flops
+from rawcnn.data.source import Source
+from rawcnn.layers.variables import named_weights
+from rawcnn.machine import one_thread_per_op, side_by_side
+from rawcnn.nets import (
+    NETS,
+    precision,
 )
-from rawcnn.train.losses import LOSSES  # noqa: E402
-from rawcnn.train.optimizers import OPTIMIZERS  # noqa: E402
-from rawcnn.train.recipes import Recipe, recipe_of  # noqa: E402
-from rawcnn.weights import frozen, named_weights  # noqa: E402
+from rawcnn.nets.chain import Chain
+from rawcnn.nets.inference import frozen
+from rawcnn.ops.fast.forms import plain
+from rawcnn.train.fit import fit
+from rawcnn.train.losses import LOSSES
+from rawcnn.train.optimizers import OPTIMIZERS
+from rawcnn.train.recipes import Recipe, recipe_of
+from rawcnn.train.step import TrainState, TrainStep, make_train_step
 
 
 def build(name: str, batch_size: int, precision_name: str = "float32", parts: int = 0) -> tuple[Chain, Recipe, int]:

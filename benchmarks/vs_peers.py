@@ -1,7 +1,7 @@
 """rawcnn beside Keras 3 and PyTorch: the same nets on the same machine, every contender as it runs fastest.
 
-python benchmarks/vs_peers.py --nets=lenet5_tanh,alexnet_bn --out=benchmarks/RESULTS.md
-python benchmarks/vs_peers.py --nets=lenet5_tanh --task=infer --out=benchmarks/RESULTS.md
+python -m benchmarks.vs_peers --nets=lenet5_tanh,alexnet_bn --out=benchmarks/RESULTS.md
+python -m benchmarks.vs_peers --nets=lenet5_tanh --task=infer --out=benchmarks/RESULTS.md
 
 A net is done in two stages. Scouting: every configuration runs once and shortly, and in training the fastest are then
 tried at other batch sizes. Race: rawcnn and the fastest peers, each at its best batch size, run in turn, A B C A B C,
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import (
+from benchmarks.harness import (
     OURS,
     QUIET,
     Contender,
@@ -37,11 +37,9 @@ from harness import (
     versions_line,
 )
 
-HERE = Path(__file__).resolve().parent
-
 # What runs ------------------------------------------------------------------------------------------------------------
 
-RAWCNN, KERAS, TORCH = "step_time.py", "peers_keras.py", "peers_torch.py"
+RAWCNN, KERAS, TORCH = "benchmarks.step_time", "benchmarks.peers_keras", "benchmarks.peers_torch"
 FLOAT32, BFLOAT16 = "--precision=float32", "--precision=bfloat16"
 MANY = "--steps_per_execution=50"
 COMPILE, AUTOTUNE, LAST = "--mode=compile", "--compile_mode=max-autotune", "--channels_last"
@@ -162,7 +160,7 @@ class Bench:
         steps = steps_of(images, batch_size, scouting)
         shared = [f"--net={self.net}", f"--task={self.task}", f"--batch_size={batch_size}", "--json"]
         length = [f"--steps={steps}", f"--blocks={1 if scouting else BLOCKS}"]
-        return Contender(label(entry), (sys.executable, str(HERE / script), *shared, *flags, *length))
+        return Contender(label(entry), (sys.executable, "-m", script, *shared, *flags, *length))
 
     def measure(self, entries: Sequence[Entry], rounds: int, scouting: bool = False) -> Rounds:
         """Runs the entries in turn; every result goes to the log at once."""
@@ -326,7 +324,7 @@ def command_line(net: str, args: argparse.Namespace) -> str:
     if args.batch_sizes:
         flags.append("--batch_sizes=" + ",".join(map(str, args.batch_sizes)))
     flags += ["--all"] * args.all + [f"--only={name}" for name in args.only]
-    return shlex.join([*filter(None, [restriction()]), "python", "benchmarks/vs_peers.py", *flags])
+    return shlex.join([*filter(None, [restriction()]), "python", "-m", "benchmarks.vs_peers", *flags])
 
 
 def section(net: str, args: argparse.Namespace) -> str:

@@ -1,6 +1,6 @@
 """Time of a whole training command, start-up included: rawcnn's example beside the equivalent Keras script, in turn.
 
-python benchmarks/whole_command.py --data_dir=DIR --rounds=5
+python -m benchmarks.whole_command --data_dir=DIR --rounds=5
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from harness import OURS, Child, machine, machine_line, markdown_table, run_child, summarise
+from benchmarks.harness import OURS, Child, machine, machine_line, markdown_table, run_child, summarise
 
 
 def commands(args: argparse.Namespace, run: str) -> dict[str, list[str]]:
     """The commands to compare; each writes what it saves into the directory `run`."""
     shared = [f"--data_dir={args.data_dir.resolve()}", f"--epochs={args.epochs}", f"--run={run}"]
-    keras = [sys.executable, "benchmarks/keras_lenet_script.py", *shared]
+    keras = [sys.executable, "-m", "benchmarks.keras_lenet_script", *shared]
     ours = [sys.executable, "examples/train_lenet.py", "--net=lenet5_relu", "--dataset=mnist", *shared]
     return {OURS: ours, "Keras": keras, "Keras, 50 steps per execution": [*keras, "--steps_per_execution=50"]}
 
@@ -110,7 +110,9 @@ def main() -> None:
     if args.json:
         print(json.dumps(as_json(children)))
         return
-    print(f"Command: `{shlex.join(['python', 'benchmarks/whole_command.py', *sys.argv[1:]])}`\n\nMachine: {start}.\n")
+    print(
+        f"Command: `{shlex.join(['python', '-m', 'benchmarks.whole_command', *sys.argv[1:]])}`\n\nMachine: {start}.\n"
+    )
     print(table(children))
 
 

@@ -5,10 +5,10 @@ python examples/classify.py --run=runs/lenet5-mnist-1 my_seven.jpg another.png
 
 from absl import flags
 
-from rawcnn import cli
-from rawcnn.classify import load_run
 from rawcnn.errors import RawcnnError, UsageError
-from rawcnn.pictures import save_classified
+from rawcnn.run import cli
+from rawcnn.run.classify import load_run
+from rawcnn.run.pictures import save_classified
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("run", None, "Directory of the run whose net is to read the images.", required=True)

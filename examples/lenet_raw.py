@@ -3,16 +3,15 @@
 python examples/lenet_raw.py
 """
 
-from rawcnn.quiet import start_tensorflow
+import rawcnn.start  # noqa: F401
 
-start_tensorflow()
+import tensorflow as tf
 
-import tensorflow as tf  # noqa: E402
-
-from rawcnn.data.drawn import drawn_digits  # noqa: E402
-from rawcnn.nets.lenet import C3_TABLE, DIGIT_BITMAPS  # noqa: E402
-from rawcnn.ops import connections, partial_conv2d, rbf_distance, scaled_tanh, subsample  # noqa: E402
-from rawcnn.variables import bias_variable, fold, lecun_uniform, weight_variable  # noqa: E402
+from rawcnn.data.sets.drawn import drawn_digits
+from rawcnn.layers.variables import bias_variable, lecun_uniform, weight_variable
+from rawcnn.nets.lenet import C3_TABLE, DIGIT_BITMAPS
+from rawcnn.ops import connections, partial_conv2d, rbf_distance, scaled_tanh, subsample
+from rawcnn.seeds import fold
 
 C3 = connections(C3_TABLE)  # [6, 16]: True where a map of C3 sees a map of S2
 C3_FAN_IN = 25 * C3.sum(axis=0)  # [16]: 75, 100 or 150 inputs

@@ -14,7 +14,7 @@ Where `alexnet --recipe=paper` is not Krizhevsky et al. 2012, and why:
 Where `alexnet_bn` and the others are not what labs run: the rate falls along a cosine, where they leave it as it is.
 """
 
-from rawcnn import cli
+from rawcnn.run import cli
 
 if __name__ == "__main__":
     nets = ("alexnet", "alexnet_bn", "alexnet_valid", "alexnet_dogs", "alexnet_dogs_small")

@@ -9,7 +9,7 @@ stands before and after each pool, as the lab's number of parameters, 15,573,150
 `cifar_fast` is ours, and has not been trained to the end yet: no accuracy is claimed for it.
 """
 
-from rawcnn import cli
+from rawcnn.run import cli
 
 if __name__ == "__main__":
     cli.train(nets=("cifar_basic", "cifar_wide", "cifar_fast"), net="cifar_basic", epochs=5)

@@ -11,7 +11,7 @@ Where `googlenet` is not Szegedy et al. 2014, and why:
 Where `googlenet_dogs` is not what the lab runs: the rate falls along a cosine, where it leaves it as it is.
 """
 
-from rawcnn import cli
+from rawcnn.run import cli
 
 if __name__ == "__main__":
     cli.train(nets=("googlenet", "googlenet_dogs"), net="googlenet", epochs=10)

@@ -11,7 +11,7 @@ Where this is not LeCun et al. 1998, and why:
   for which the paper gives no value, is 5.
 """
 
-from rawcnn import cli
+from rawcnn.run import cli
 
 if __name__ == "__main__":
     cli.train(nets=("lenet5", "lenet5_tanh", "lenet5_relu"), net="lenet5", epochs=10)

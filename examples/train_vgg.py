@@ -11,7 +11,7 @@ Where `--recipe=paper` is not Simonyan and Zisserman 2014, and why:
 No net has been trained to the end here: the paper's are for ImageNet.
 """
 
-from rawcnn import cli
+from rawcnn.run import cli
 
 if __name__ == "__main__":
     cli.train(nets=("vgg11", "vgg13", "vgg16c", "vgg16", "vgg19"), net="vgg11", epochs=10)

@@ -3,14 +3,12 @@
 python examples/use_layers.py
 """
 
-from rawcnn.quiet import start_tensorflow
+import rawcnn.start  # noqa: F401
 
-start_tensorflow()
+import tensorflow as tf
 
-import tensorflow as tf  # noqa: E402
-
-from rawcnn.data.drawn import drawn_digits  # noqa: E402
-from rawcnn.layers import LRN, Conv2D, PartialConv2D  # noqa: E402
+from rawcnn.data.sets.drawn import drawn_digits
+from rawcnn.layers import LRN, Conv2D, PartialConv2D
 
 # A layer needs nothing but the shape it follows, and is complete at once: no lazy build, no dummy batch.
 conv = Conv2D(4, 5, stride=2, in_shape=(28, 28, 1), activation=tf.nn.relu)

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import tensorflow as tf
-
 
 def cores() -> int:
     """The processor cores that this process may use."""
@@ -13,6 +11,8 @@ def cores() -> int:
 
 def has_bfloat16() -> bool:
     """Whether the GPU, or without one the processor, multiplies bfloat16 in hardware."""
+    import tensorflow as tf  # only here: this module serves rooms that know no TensorFlow
+
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
@@ -25,3 +25,19 @@ def has_bfloat16() -> bool:
     except OSError:
         return False
     return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def side_by_side(batch_size: int, threads: int | None = None) -> int:
+    """How many equal parts of a batch to compute side by side: a divisor of it, at most `threads` (one a core)."""
+    return max(parts for parts in range(1, (threads or cores()) + 1) if batch_size % parts == 0)
+
+
+def one_thread_per_op(threads: int | None = None) -> None:
+    """Let TensorFlow run `threads` ops at once (by default one a core), one thread each: for small nets the faster way.
+
+    To be called before TensorFlow's first op; raises its `RuntimeError` otherwise.
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads or cores())

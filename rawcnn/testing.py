@@ -4,10 +4,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import rawcnn.start  # noqa: F401
+
 import numpy as np
 import tensorflow as tf
 
-from rawcnn.weights import assign, load_arrays, named_variables, save_arrays
+from rawcnn.layers.variables import named_variables
+from rawcnn.nets.weights import assign, load_arrays, save_arrays
 
 Train = Callable[[], tuple[tf.Module, Callable[[int], object]]]
 """`train_fn() -> (state, train_to)`: everything made anew, and a function that trains from wherever `state` stands."""

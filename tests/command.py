@@ -19,7 +19,7 @@ def write_idx(path, array):
 
 def write_digits(directory):
     """A data set of drawn digits in MNIST's four files."""
-    from rawcnn.data.drawn import drawn_digits
+    from rawcnn.data.sets.drawn import drawn_digits
 
     directory.mkdir()
     for part, count, start in (("train", 1400, 0), ("t10k", 300, 5000)):

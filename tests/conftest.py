@@ -2,15 +2,15 @@
 
 import os
 
+import rawcnn.start  # noqa: F401
+
 import numpy as np
 import pytest
-from command import TRAIN, call, flags_for, write_digits
 
-from rawcnn.quiet import start_tensorflow
+from tests.command import TRAIN, call, flags_for, write_digits
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # PyTorch's threads would wait for each other on cores that are taken
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-start_tensorflow()
 
 
 @pytest.fixture

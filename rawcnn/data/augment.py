@@ -1,9 +1,16 @@
 """Distortions of training images: stateless, batched, in the graph, a pure function of (images, seed)."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import rawcnn.start  # noqa: F401
 
 import numpy as np
 import tensorflow as tf
+
+from rawcnn.errors import UsageError
+from rawcnn.seeds import fold
 
 
 def distort(
@@ -80,3 +87,130 @@ def _planar(
     cos, sin, tall, wide = tf.cos(turn), tf.sin(turn), tf.exp(tall), tf.exp(wide)
     rows = [tf.stack([cos * tall, sin * wide], 1), tf.stack([(lean - sin) * tall, cos * wide], 1)]
     return tf.stack(rows, axis=1), tf.stack([down, right], axis=1)[..., None]
+
+
+class PrincipalComponents(NamedTuple):
+    """Of the colours of a data set, pixels being in 0 ... 1: variances `[C]`, largest first, and directions `[C, C]`.
+
+    `eigenvectors[:, i]` has length 1 and belongs to `eigenvalues[i]`.
+    """
+
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+
+
+IMAGENET_RGB = PrincipalComponents(
+    np.array([0.2175, 0.0188, 0.0045]),
+    np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]),
+)
+"""The constants that most code uses for ImageNet; they spread from `datasets/imagenet.lua` of facebook/fb.resnet.torch,
+which says that it took a random subset of the training images. The eigenvalues are more than variances can be, given
+the standard deviations in the same file (0.229, 0.224, 0.225): they sum to 0.241, the variances to 0.153."""
+
+
+def principal_components(images: np.ndarray) -> PrincipalComponents:
+    """The components of the colours of all pixels of `images`, uint8 `[N, H, W, C]`; a sample of a large set will do.
+
+    Each direction's largest entry is positive, so that the result does not depend on the machine.
+
+    >>> grey = np.repeat(np.arange(4, dtype=np.uint8), 3).reshape(1, 2, 2, 3)
+    >>> principal_components(grey).eigenvectors[:, 0].round(3)
+    array([0.577, 0.577, 0.577])
+    """
+    channels, count = images.shape[-1], images.size // images.shape[-1]
+    total, products = np.zeros(channels), np.zeros((channels, channels))
+    for start in range(0, len(images), 256):
+        pixels = images[start : start + 256].reshape(-1, channels) / 255.0
+        total += pixels.sum(axis=0)
+        products += pixels.T @ pixels
+    mean = total / count
+    eigenvalues, eigenvectors = np.linalg.eigh(products / count - np.outer(mean, mean))
+    largest = np.abs(eigenvectors).argmax(axis=0)
+    eigenvectors = eigenvectors * np.sign(eigenvectors[largest, np.arange(channels)])
+    return PrincipalComponents(eigenvalues[::-1], eigenvectors[:, ::-1])
+
+
+def pca_lighting(
+    images: tf.Tensor, seed: tf.Tensor, std: float = 0.1, components: PrincipalComponents = IMAGENET_RGB
+) -> tf.Tensor:
+    """Change the light of each image: add one colour to all its pixels, `[N, H, W, C] -> float32 [N, H, W, C]`.
+
+    Krizhevsky et al. 2012, section 4.1: add [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T, p and l being the eigenvectors and
+    eigenvalues of the colours' covariance, a normal with standard deviation `std`. Eigenvalues scale as the square of
+    the pixels and the paper gives no unit: here, as in common use, pixels are in 0 ... 1 (in 0 ... 255 the added colour
+    would be 255 times as large). Unlike in the paper, what leaves 0 ... 255 is clipped. Raises `UsageError` if
+    `components` are not those of as many channels.
+
+    >>> pca_lighting(tf.fill((2, 8, 8, 3), 128), tf.constant([1, 2])).shape
+    TensorShape([2, 8, 8, 3])
+    """
+    channels, of = images.shape[-1], components.eigenvalues.shape[0]
+    if of != channels:
+        raise UsageError(
+            f"The components are those of {of} channels, but the images have {channels}: "
+            "give principal_components(images of the training set)."
+        )
+    values, vectors = (tf.cast(x, tf.float32) for x in components)
+    alpha = tf.random.stateless_normal((tf.shape(images)[0], channels), _key(seed, "pca_lighting"), stddev=std)
+    colour = 255.0 * tf.linalg.matvec(vectors, alpha * values)
+    return tf.clip_by_value(tf.cast(images, tf.float32) + colour[:, None, None], 0.0, 255.0)
+
+
+def cutout(images: tf.Tensor, seed: tf.Tensor, size: int, fill: float | Sequence[float] = 127.5) -> tf.Tensor:
+    """Cover a square of `size` pixels of each image with `fill`: `[N, H, W, C] -> float32 [N, H, W, C]`.
+
+    DeVries & Taylor 2017, section 3.2: the square's centre is any pixel, so a part of it may lie outside the image. The
+    paper covers with the data set's mean (0 after its normalisation); `fill` is one number, or one a channel.
+
+    >>> cutout(tf.zeros((2, 32, 32, 3)), tf.constant([1, 2]), size=8).shape
+    TensorShape([2, 32, 32, 3])
+    """
+    count, height, width = tf.unstack(tf.shape(images)[:3])
+    down, right = tf.unstack(tf.random.stateless_uniform((2, count, 1), _key(seed, "cutout")))
+    rows, columns = _covered(down, height, size), _covered(right, width, size)
+    covered = rows[:, :, None, None] & columns[:, None, :, None]
+    return tf.where(covered, tf.constant(fill, tf.float32), tf.cast(images, tf.float32))
+
+
+def _covered(draw: tf.Tensor, length: tf.Tensor, size: int) -> tf.Tensor:
+    """Which of `length` pixels lie within `size` pixels around a random one: bool `[N, length]`."""
+    first = tf.cast(tf.floor(draw * tf.cast(length, tf.float32)), tf.int32) - size // 2
+    pixels = tf.range(length)
+    return (pixels >= first) & (pixels < first + size)
+
+
+def photometric(images: tf.Tensor, seed: tf.Tensor, amount: float = 0.5) -> tf.Tensor:
+    """Change brightness, contrast and colour, for each image in an order of its own: `-> float32 [N, H, W, C]`.
+
+    Howard 2013, section 2, whom GoogLeNet follows (Szegedy et al. 2014, section 6): factors uniform in 1 +- `amount`.
+    He then adds `pca_lighting`. Images must be RGB or grey (`enhance`).
+
+    >>> photometric(tf.fill((2, 8, 8, 3), 128), tf.constant([1, 2])).shape
+    TensorShape([2, 8, 8, 3])
+    """
+    draws = tf.random.stateless_uniform((2, tf.shape(images)[0], 3), _key(seed, "photometric"))
+    order, factors = tf.argsort(draws[0]), 1.0 + amount * (2.0 * draws[1] - 1.0)
+    for turn in range(3):
+        images = enhance(images, order[:, turn], factors[:, turn])
+    return images
+
+
+def enhance(images: tf.Tensor, which: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Pillow's `ImageEnhance`, batched: `which` int `[N]` is 0 brightness, 1 contrast, 2 colour; `factor` `[N]`.
+
+    Moves pixels away from black, from the image's mean grey, or from their own grey, by `factor` (1 = no change).
+    Raises `UsageError` unless images have 3 channels (RGB) or 1 (grey, which has no colour to change).
+    """
+    images = tf.cast(images, tf.float32)
+    if images.shape[-1] not in (1, 3):
+        raise UsageError(f"Brightness, contrast and colour are of images with 3 channels or 1, not {images.shape[-1]}.")
+    luma = tf.constant([0.299, 0.587, 0.114] if images.shape[-1] == 3 else [1.0])
+    grey = tf.tensordot(images, luma, 1)[..., None]
+    _, contrast, colour = tf.unstack(tf.one_hot(which, 3)[:, :, None, None, None], axis=1)
+    origin = contrast * tf.reduce_mean(grey, axis=(1, 2), keepdims=True) + colour * grey
+    return tf.clip_by_value(origin + factor[:, None, None, None] * (images - origin), 0.0, 255.0)
+
+
+def _key(seed: tf.Tensor, name: str) -> tf.Tensor:
+    """A seed of one's own, so that changes which are given the same seed draw independently."""
+    return tf.random.experimental.stateless_fold_in(seed, fold(0, name))

@@ -1,17 +1,18 @@
 """Data sets by name: where they come from, and how they are cut into training, validation and test images."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from rawcnn.data.cache import cache_dir
-from rawcnn.data.cifar import has_cifar10, load_cifar10
-from rawcnn.data.drawn import coloured, drawn_digits
-from rawcnn.data.folder import open_folder
-from rawcnn.data.image_headers import MAX_PIXELS
-from rawcnn.data.mnist import find_idx_files, load_mnist
+from rawcnn.data.images.folder import open_folder
+from rawcnn.data.images.headers import MAX_PIXELS
+from rawcnn.data.log import Log
+from rawcnn.data.sets.cifar import has_cifar10, load_cifar10
+from rawcnn.data.sets.download import cache_dir
+from rawcnn.data.sets.drawn import coloured, drawn_digits
+from rawcnn.data.sets.mnist import find_idx_files, load_mnist
 from rawcnn.data.source import Labelled, Source
 from rawcnn.errors import DataError, DownloadError, UsageError
 
@@ -20,8 +21,6 @@ DIGITS = tuple("0123456789")
 DRAWN_TRAIN, DRAWN_TEST = 60_000, 10_000  # as many as MNIST has
 DRAWN_COLOUR_SHARE = 6  # a colour net takes so much longer that a sixth of them must do
 TEST_SEED = 2**32  # no --seed reaches it: drawn test digits are the same for every run, and no run trains on them
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,17 @@ The k-th batch of an epoch is a pure function of (source, seed, epoch, k), so a 
 same batches as one never interrupted, and no iterator's state needs saving.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import rawcnn.start  # noqa: F401
 
 import numpy as np
 import tensorflow as tf
 
-from rawcnn.data.views import Crop, centre, take_boxes
+from rawcnn.data.views import Crop, take_boxes
 from rawcnn.errors import DataError
-from rawcnn.variables import fold
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """`(images [N, H, W, C] in 0 ... 255, seed [2] int64) -> images` in 0 ... 255; stateless."""
@@ -133,140 +134,3 @@ def _stratified(labels: np.ndarray, share: float, seed: int, leave: int = 0) -> 
         of_class = order[labels[order] == label]
         chosen.append(of_class[: min(max(1, round(share * len(of_class))), len(of_class) - leave)])
     return np.concatenate(chosen)
-
-
-Level = float | tuple[float, ...]
-"""A number, or one per channel."""
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """From pixels 0 ... 255 to what a net is fed.
-
-    Images are scaled to `resize` pixels a side (bilinear; 0: left as they are), then get `pad` pixels of 0 on every
-    side, and at last 0 becomes `low` and 255 `high`, numbers for all channels or one for each.
-
-    >>> Preprocess(pad=1, low=-1.0, high=1.0)(tf.fill((1, 1, 1, 1), 255)).numpy()[0, :, :, 0]
-    array([[-1., -1., -1.],
-           [-1.,  1., -1.],
-           [-1., -1., -1.]], dtype=float32)
-    """
-
-    pad: int = 0
-    low: Level = 0.0
-    high: Level = 1.0
-    resize: int = 0
-
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        if self.resize and images.shape[1:3] != (self.resize, self.resize):
-            images = tf.image.resize(images, (self.resize, self.resize))
-        if self.pad:
-            images = tf.pad(images, [[0, 0], [self.pad] * 2, [self.pad] * 2, [0, 0]])
-        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        return tf.cast(images, tf.float32) * ((high - low) / np.float32(255.0)) + low
-
-    def as_dict(self) -> dict[str, Any]:
-        """For a checkpoint: `Preprocess(**saved)` makes it again."""
-        return asdict(self)
-
-    @staticmethod
-    def standardised(mean: Sequence[float], deviation: Sequence[float], **more: Any) -> "Preprocess":
-        """The one that gives each channel mean 0 and deviation 1, from those of its pixels in 0 ... 255.
-
-        >>> Preprocess.standardised((127.5,), (127.5,)).high
-        (1.0,)
-        """
-        low = tuple(-m / d for m, d in zip(mean, deviation, strict=True))
-        high = tuple((255.0 - m) / d for m, d in zip(mean, deviation, strict=True))
-        return Preprocess(low=low, high=high, **more)
-
-
-def permutation(n: int, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
-    """The order of `n` images in `epoch` (counted from 0): int32 `[n]`, the ranks of random numbers.
-
-    >>> sorted(permutation(5, seed=0, epoch=1).numpy().tolist())
-    [0, 1, 2, 3, 4]
-    """
-    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
-    draws = tf.random.stateless_uniform((n,), key, minval=None, maxval=None, dtype=tf.int64)
-    return tf.argsort(draws, stable=True)
-
-
-def batches(
-    source: Labelled,
-    batch_size: int,
-    *,
-    seed: int,
-    start: int = 0,
-    crop: Crop | None = None,
-    size: int | None = None,
-    augment: Augment | None = None,
-) -> tf.data.Dataset:
-    """Endless batches, from number `start` of the run on: (images `[batch_size, H, W, C]`, labels `[batch_size]`).
-
-    Batch number g is the k-th of epoch e, where `e, k = divmod(g, len(source) // batch_size)`: the images k *
-    batch_size and following of `permutation(len(source), seed, e)`. Those that fill no whole batch are left out; the
-    next epoch's order is another. `crop` takes one view of `size` pixels a side of each image, `augment` changes the
-    batch; both get a seed that is a function of (seed, g).
-    """
-    per_epoch = len(source) // batch_size
-    augment_seed = tf.constant(fold(seed, "augment"), tf.int64)
-
-    def order(epoch: tf.Tensor) -> tf.data.Dataset:
-        numbers = epoch * per_epoch + tf.range(per_epoch, dtype=tf.int64)
-        keys = tf.stack([tf.fill((per_epoch,), augment_seed), numbers], axis=1)
-        whole = permutation(len(source), seed, epoch)[: per_epoch * batch_size]
-        return tf.data.Dataset.from_tensor_slices((keys, tf.reshape(whole, (per_epoch, batch_size))))
-
-    def changed(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = batch
-        if crop is not None:
-            images = tf.squeeze(images, axis=1)
-        return (images if augment is None else augment(images, tf.stack([augment_seed, number]))), labels
-
-    orders = tf.data.Dataset.counter(start // per_epoch).flat_map(order).skip(start % per_epoch)
-    read = source.stream(orders, crop, size)
-    if crop is not None or augment is not None:
-        read = tf.data.Dataset.zip(tf.data.Dataset.counter(start), read).map(changed)
-    return _read_ahead(read, source, 8 if crop is None else 2)
-
-
-def batch_indices(source: Labelled, batch_size: int, *, seed: int, number: int) -> np.ndarray:
-    """Which images of `source` are in batch `number` (from 0) of `batches`: int32 `[batch_size]`, in their order there.
-
-    >>> source = Source(np.zeros((7, 1, 1, 1), np.uint8), np.zeros(7, np.int32), ("a",))
-    >>> batches_of_epoch = [batch_indices(source, 3, seed=0, number=k).tolist() for k in (2, 3)]
-    >>> len({i for batch in batches_of_epoch for i in batch})
-    6
-    """
-    epoch, k = divmod(number, len(source) // batch_size)
-    return permutation(len(source), seed, epoch).numpy()[k * batch_size : (k + 1) * batch_size]
-
-
-def in_order(
-    source: Labelled, batch_size: int, crop: Crop | None = None, size: int | None = None
-) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
-    """Every image once, in order, as `Labelled.stream` gives them; the last batch is filled up with the last image."""
-    chosen = [np.arange(i, i + batch_size).clip(max=len(source) - 1) for i in range(0, len(source), batch_size)]
-    if isinstance(source, Source) and crop is None:  # nothing to compute: no pipeline to set up after each epoch
-        return ((tf.constant(source.images[some]), tf.constant(source.labels[some])) for some in chosen)
-    order = tf.data.Dataset.from_tensor_slices(tf.constant(np.array(chosen), tf.int32))
-    order = order.map(lambda indices: (tf.zeros(2, tf.int64), indices))
-    return _read_ahead(source.stream(order, crop, size), source, 2)
-
-
-def thumbnails(source: Labelled, indices: np.ndarray, size: int = 160) -> np.ndarray:
-    """Images to look at: uint8 `[len(indices), H, W, C]`, as they are in memory, or the central squares of files."""
-    if isinstance(source, Source) or not len(indices):
-        return source.take(indices).images if isinstance(source, Source) else np.zeros((0, size, size, 3), np.uint8)
-    views = [images.numpy()[:, 0] for images, _ in in_order(source.take(indices), 1, centre(), size)]
-    return np.concatenate(views).astype(np.uint8)
-
-
-def _read_ahead(dataset: tf.data.Dataset, source: Labelled, elements: int) -> tf.data.Dataset:
-    # Threads of its own keep ahead of training; tf.data's autotuner would hold up the end of a run for a second.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = source.threads
-    options.threading.max_intra_op_parallelism = 1
-    return dataset.prefetch(elements).with_options(options)

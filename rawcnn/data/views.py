@@ -9,10 +9,12 @@ image's pixel grid (but for `padded_crop`); `scale_jitter` draws its scale from 
 
 from collections.abc import Callable
 
+import rawcnn.start  # noqa: F401
+
 import tensorflow as tf
 
 from rawcnn.errors import UsageError
-from rawcnn.variables import fold
+from rawcnn.seeds import fold
 
 Crop = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """`(heights int32 [N], widths int32 [N], seed int [2]) -> (boxes float32 [N, K, 4], mirrored bool [N, K])`.

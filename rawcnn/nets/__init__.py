@@ -3,8 +3,10 @@
 import inspect
 from collections.abc import Callable
 
-from rawcnn.chain import Chain
+import rawcnn.start  # noqa: F401
+
 from rawcnn.nets.alexnet import alexnet, alexnet_bn, alexnet_dogs, alexnet_dogs_small, alexnet_valid
+from rawcnn.nets.chain import Chain
 from rawcnn.nets.cifar import cifar_basic, cifar_fast, cifar_wide
 from rawcnn.nets.googlenet import googlenet, googlenet_dogs
 from rawcnn.nets.lenet import lenet5, lenet5_relu, lenet5_tanh

@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.chain import Chain, Table, row
 from rawcnn.layers import LRN, BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool
-from rawcnn.precision import FLOAT32, Policy
-from rawcnn.variables import gaussian, glorot_uniform
+from rawcnn.layers.variables import gaussian, glorot_uniform
+from rawcnn.nets.chain import Chain, Table, row
+from rawcnn.nets.precision import FLOAT32, Policy
 
 _relu: dict[str, Any] = {"activation": tf.nn.relu}
 _pool, _lrn, _flatten, _dropout = row(MaxPool, size=3, stride=2), row(LRN), row(Flatten), row(Dropout, rate=0.5)
@@ -109,7 +109,7 @@ def alexnet(
     227 pixels, not the paper's 224, which do not give its 55x55 outputs. `groups=1` is one tower: 62,378,344
     parameters. LRN as in section 3.3, weights and biases as in section 5.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(alexnet()))
     row     layer    output     parameters  multiply-adds  receptive field
     conv1   Conv2D   55x55x96       34,944    105,415,200               11
@@ -139,7 +139,7 @@ def alexnet_bn(
 ) -> Chain:
     """The labs' AlexNet for CIFAR-10 scaled up to 227x227: one tower, batch normalisation after the ReLU for LRN.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(alexnet_bn()))
     row     layer      output     parameters  multiply-adds  receptive field
     conv1   Conv2D     55x55x96       34,944    105,415,200               11
@@ -170,7 +170,7 @@ def alexnet_valid(
 ) -> Chain:
     """A lab's AlexNet without any padding and with a pool after conv2 in place of conv1.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(alexnet_valid()))
     row     layer    output     parameters  multiply-adds  receptive field
     conv1   Conv2D   54x54x96       34,944    101,616,768               11
@@ -202,7 +202,7 @@ def alexnet_dogs(
 ) -> Chain:
     """A lab's AlexNet for Dogs vs. Cats, without a pool after conv5; `hidden=(300, 200)` is its small variant.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(alexnet_dogs()))
     row     layer    output      parameters  multiply-adds  receptive field
     conv1   Conv2D   54x54x96        34,944    101,616,768               11
@@ -230,7 +230,7 @@ def alexnet_dogs_small(
 ) -> Chain:
     """`alexnet_dogs` with hidden layers of 300 and 200 units.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(alexnet_dogs_small()))
     row     layer    output     parameters  multiply-adds  receptive field
     conv1   Conv2D   54x54x96       34,944    101,616,768               11

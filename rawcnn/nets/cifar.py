@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.chain import Chain, row
 from rawcnn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool
-from rawcnn.precision import FLOAT32, Policy
-from rawcnn.variables import glorot_uniform, he_normal
+from rawcnn.layers.variables import glorot_uniform, he_normal
+from rawcnn.nets.chain import Chain, row
+from rawcnn.nets.precision import FLOAT32, Policy
 
 _he: dict[str, Any] = {"activation": tf.nn.relu, "w_init": he_normal}
 _basic, _pool, _flatten = row(Conv2D, size=3, **_he), row(MaxPool, size=2), row(Flatten)
@@ -79,7 +79,7 @@ def cifar_basic(
 ) -> Chain:
     """A first net for CIFAR-10: five convolutions, two pools, two dense layers.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(cifar_basic()))
     row     layer    output    parameters  multiply-adds  receptive field
     conv1   Conv2D   32x32x32         896        884,736                3
@@ -103,7 +103,7 @@ def cifar_wide(
 ) -> Chain:
     """A lab's wide net for CIFAR-10: batch normalisation after every convolution and every pool.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(cifar_wide()))
     row     layer      output     parameters  multiply-adds  receptive field
     conv1   Conv2D     32x32x128       3,584      3,538,944                3
@@ -134,7 +134,7 @@ def cifar_fast(
 ) -> Chain:
     """Our net for CIFAR-10 in few minutes: seven convolutions, the pools early, so that little is computed.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(cifar_fast()))
     row     layer      output     parameters  multiply-adds  receptive field
     conv1   Conv2D     31x31x24          312        276,768                2

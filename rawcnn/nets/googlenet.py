@@ -5,11 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.blocks import Inception
-from rawcnn.chain import Chain, row
 from rawcnn.layers import LRN, AveragePool, Conv2D, Dense, Dropout, Flatten, MaxPool
-from rawcnn.precision import FLOAT32, Policy
-from rawcnn.variables import he_normal
+from rawcnn.layers.inception import Inception
+from rawcnn.layers.variables import he_normal
+from rawcnn.nets.chain import Chain, row
+from rawcnn.nets.precision import FLOAT32, Policy
 
 # The paper does not say how weights begin; LRN's constants are AlexNet's.
 _relu: dict[str, Any] = {"activation": tf.nn.relu, "w_init": he_normal}
@@ -59,7 +59,7 @@ def googlenet(
 
     The heads compute in training only; their losses weigh 0.3. Without them, `aux_heads=False`, 6,998,552 parameters.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(googlenet()))
     row           layer        output      parameters  multiply-adds  receptive field
     conv1         Conv2D       112x112x64       9,472    118,013,952                7
@@ -116,7 +116,7 @@ def googlenet_dogs(
 ) -> Chain:
     """A lab's GoogLeNet for Dogs vs. Cats: no heads, and a layer of 1000 ReLU units before the last.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(googlenet_dogs()))
     row           layer        output      parameters  multiply-adds  receptive field
     conv1         Conv2D       107x107x64       9,472    107,712,192                7

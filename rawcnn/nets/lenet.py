@@ -1,15 +1,31 @@
 """LeNet-5 as LeCun, Bottou, Bengio and Haffner built it in 1998, and the two variants that labs train today."""
 
+import functools
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from rawcnn.chain import Chain, row
 from rawcnn.errors import UsageError
 from rawcnn.layers import RBF, AveragePool, Conv2D, Dense, Flatten, PartialConv2D, Subsample
-from rawcnn.ops import bitmaps, scaled_tanh, tanh
-from rawcnn.precision import FLOAT32, Policy
-from rawcnn.variables import lecun_uniform, truncated_normal
+from rawcnn.layers.variables import lecun_uniform, truncated_normal
+from rawcnn.nets.chain import Chain, row
+from rawcnn.nets.precision import FLOAT32, Policy
+from rawcnn.ops import scaled_tanh, tanh
+
+
+@functools.cache
+def bitmaps(drawing: str, width: int, off: str = ".") -> np.ndarray:
+    """Glyphs drawn side by side as text, `width` characters each between blanks, as rows of +1 (ink) and -1.
+
+    Returns float32 `[glyphs, height * width]`; the targets of LeNet-5's RBF units (LeCun et al. 1998, figure 3).
+    """
+    lines = [line.split() for line in drawing.strip().splitlines()]
+    cells = np.array([[[1.0 if c != off else -1.0 for c in glyph] for glyph in line] for line in lines], np.float32)
+    if cells.shape[2] != width:
+        raise UsageError(f"Every glyph must be {width} characters wide, not {cells.shape[2]}.")
+    return cells.transpose(1, 0, 2).reshape(cells.shape[1], -1)
+
 
 # Table I: a column for each of the 16 maps of C3, a row for each map of S2 it may see. 60 of 96 pairs are connected.
 C3_TABLE = """
@@ -90,7 +106,7 @@ def lenet5(
     logits are minus the squared distance of F6 to each digit's bitmap; raises `UsageError` for more classes than there
     are bitmaps, ten.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(lenet5()))
     row     layer          output    parameters  multiply-adds  receptive field
     c1      Conv2D         28x28x6          156        117,600                5
@@ -113,7 +129,7 @@ def lenet5_tanh(
 ) -> Chain:
     """The labs' LeNet-5: 28x28 input padded inside C1, plain average pooling, full C3, tanh, linear output.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(lenet5_tanh()))
     row     layer        output    parameters  multiply-adds  receptive field
     c1      Conv2D       28x28x6          156        117,600                5
@@ -135,7 +151,7 @@ def lenet5_relu(
 ) -> Chain:
     """The labs' LeNet-5 with ReLU: digits padded to 32x32, plain average pooling, full C3, linear output.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(lenet5_relu()))
     row     layer        output    parameters  multiply-adds  receptive field
     c1      Conv2D       28x28x6          156        117,600                5

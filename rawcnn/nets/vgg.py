@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.chain import Chain, Row, Table, row
 from rawcnn.layers import Conv2D, Dense, Dropout, Flatten, MaxPool
-from rawcnn.precision import FLOAT32, Policy
-from rawcnn.variables import he_normal
+from rawcnn.layers.variables import he_normal
+from rawcnn.nets.chain import Chain, Row, Table, row
+from rawcnn.nets.precision import FLOAT32, Policy
 
 FILTERS = (64, 128, 256, 512, 512)
 DEPTHS = {  # 3x3 convolutions before each of the five pools
@@ -73,7 +73,7 @@ def vgg11(
 ) -> Chain:
     """Configuration A: 11 layers with weights.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(vgg11()))
     row      layer    output        parameters  multiply-adds  receptive field
     conv1_1  Conv2D   224x224x64         1,792     86,704,128                3
@@ -110,7 +110,7 @@ def vgg13(
 ) -> Chain:
     """Configuration B: 13 layers with weights.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(vgg13()))
     row      layer    output        parameters   multiply-adds  receptive field
     conv1_1  Conv2D   224x224x64         1,792      86,704,128                3
@@ -149,7 +149,7 @@ def vgg16c(
 ) -> Chain:
     """Configuration C: 16 layers with weights, three of them 1x1 convolutions.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(vgg16c()))
     row      layer    output        parameters   multiply-adds  receptive field
     conv1_1  Conv2D   224x224x64         1,792      86,704,128                3
@@ -191,7 +191,7 @@ def vgg16(
 ) -> Chain:
     """Configuration D: 16 layers with weights.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(vgg16()))
     row      layer    output        parameters   multiply-adds  receptive field
     conv1_1  Conv2D   224x224x64         1,792      86,704,128                3
@@ -233,7 +233,7 @@ def vgg19(
 ) -> Chain:
     """Configuration E: 19 layers with weights.
 
-    >>> from rawcnn.summary import summary
+    >>> from rawcnn.nets.summary import summary
     >>> print(summary(vgg19()))
     row      layer    output        parameters   multiply-adds  receptive field
     conv1_1  Conv2D   224x224x64         1,792      86,704,128                3

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from rawcnn.errors import RunError
+from rawcnn.layers.variables import named_variables
 from rawcnn.machine import cores
-from rawcnn.train.loop import TrainState
-from rawcnn.weights import assign, load_arrays, named_variables, save_arrays
+from rawcnn.nets.weights import assign, load_arrays, save_arrays
+from rawcnn.train.step import TrainState
 
 NAME = re.compile(r"ckpt-(\d{9})\.npz")
 KEPT = 2  # the newest checkpoints that stay, besides the best

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from rawcnn.data.colour import cutout, pca_lighting, photometric
-from rawcnn.data.source import Augment, Preprocess
+from rawcnn.data.augment import cutout, pca_lighting, photometric
+from rawcnn.data.preprocess import Preprocess
+from rawcnn.data.source import Augment
 from rawcnn.data.views import STANDARD, Crop, area_crop, padded_crop, random_crop, scale_jitter
 from rawcnn.errors import UsageError
 from rawcnn.train import schedules

@@ -1,0 +1,1 @@
+"""Image files: headers first, then decoding, then batches; and photos of single digits."""

@@ -1,0 +1,171 @@
+"""Image files decoded by TensorFlow and turned upright, after their headers were judged (`image_headers`).
+
+What comes out is RGB, uint8 `[H, W, 3]`: JPEG (grey, CMYK, progressive), PNG of every kind (16-bit values are divided
+by 256), the first frame of a GIF, 24- and 32-bit BMP, still WebP. Transparent PNG and WebP are laid on white paper; a
+GIF's transparent pixels come out black, and a 32-bit BMP's fourth channel is not regarded. The EXIF orientation of
+JPEG, PNG and WebP is applied.
+"""
+
+import os
+
+import rawcnn.start  # noqa: F401
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn.data.images.headers import JPEG, MAX_PIXELS, ImageInfo, examine, inspect
+from rawcnn.errors import DataError
+
+DCT = "INTEGER_ACCURATE"  # within a level or two of other decoders; the default is off by ten or more, and no faster
+
+ALIASING = 2.5
+"""Linear interpolation reads two pixels each way: up to here it leaves few out, beyond it a filter must average."""
+
+
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read one picture, upright: uint8 `[H, W, 3]`.
+
+    Raises:
+      DataError: no such file, no permission, no image or a damaged one, more than `max_pixels` by its header (nothing
+        is decoded then), or a format that TensorFlow cannot decode (TIFF, AVIF, moving WebP, ...) or decodes wrongly
+        (BMP with a palette). The message names the file and the remedy.
+    """
+    info = inspect(path, max_pixels)
+    if problem := undecodable(path, info):
+        raise DataError(f"{os.fspath(path)} {problem}")
+    return decode(tf.io.read_file(os.fsencode(path)), info.kind, info.orientation).numpy()
+
+
+def undecodable(path: str | os.PathLike[str], info: ImageInfo) -> str | None:
+    """What is wrong with a file whose header, when it was examined, said `info`; None if it decodes to that size."""
+    found = examine(path, max_pixels=max(info.width * info.height, 1))
+    if isinstance(found, str):
+        return found
+    if found != info._replace(format=found.format):
+        return f"has changed: it was {info.width}x{info.height} when its folder was read. Put it back or start anew."
+    try:
+        decode(tf.io.read_file(os.fsencode(path)), info.kind, info.orientation)
+    except tf.errors.OpError:
+        return f"is damaged: its {found.format} data cannot be decoded. Copy or download it again."
+    return None
+
+
+# Decoding, also inside graphs ---------------------------------------------------------------------------------------
+
+
+def decode(contents: tf.Tensor, kind: int | tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
+    """Decode an image file's bytes: upright, uint8 `[H, W, 3]`; `kind` and `orientation` as `inspect` tells."""
+    image = tf.switch_case(
+        tf.convert_to_tensor(kind),
+        [
+            *(2 * [lambda: _whole_jpeg(contents)]),
+            lambda: _opaque(contents),
+            lambda: _on_white(contents),
+        ],
+    )
+    how = turns(tf.convert_to_tensor(orientation))
+    # bfloat16 holds 0 ... 255 exactly in half of float32's memory, and oneDNN complains of uint8.
+    turned = lambda: tf.cast(turn(tf.cast(image, tf.bfloat16), *how), tf.uint8)  # noqa: E731
+    return tf.cond(tf.reduce_any(how), turned, lambda: image)
+
+
+def decode_part(contents: tf.Tensor, kind: tf.Tensor, ratio: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """Decode the `window` (top, left, height, width) of an image as stored, not upright: uint8 `[h, w, 3]`.
+
+    A JPEG's pixels outside the window are skipped where that is possible. `ratio` (1, 2, 4 or 8; 1 for other kinds)
+    shrinks a JPEG by so much while it is decoded; the window then counts the shrunk pixels.
+    """
+
+    def jpeg(ratio: int) -> tf.Tensor:
+        return tf.image.decode_and_crop_jpeg(contents, window, 3, ratio, dct_method=DCT)
+
+    def part(image: tf.Tensor) -> tf.Tensor:
+        return tf.slice(image, tf.pad(window[:2], [[0, 1]]), tf.concat([window[2:], [3]], 0))
+
+    shrunk = tf.reduce_sum(tf.cast(ratio >= [2, 4, 8], tf.int32))
+    return tf.switch_case(
+        tf.where(kind == JPEG, shrunk, 3 + kind),
+        [
+            lambda: jpeg(1),
+            lambda: jpeg(2),
+            lambda: jpeg(4),
+            lambda: jpeg(8),
+            lambda: part(_whole_jpeg(contents)),
+            lambda: part(_opaque(contents)),
+            lambda: part(_on_white(contents)),
+        ],
+    )
+
+
+def turns(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What makes stored pixels upright: (swap rows and columns, then turn upside down, and mirror), as booleans.
+
+    EXIF 2.32, section 4.6.4, tag 0x0112.
+    """
+
+    def is_one_of(*values: int) -> tf.Tensor:
+        return tf.reduce_any(orientation[..., None] == tf.constant(values, orientation.dtype), axis=-1)
+
+    return is_one_of(5, 6, 7, 8), is_one_of(3, 4, 7, 8), is_one_of(2, 3, 6, 7)
+
+
+def turn(image: tf.Tensor, swapped: tf.Tensor, upside_down: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+    """Apply `turns` to one image `[H, W, C]`; costs nothing where all are False. Floats: oneDNN complains of uint8."""
+    image = tf.transpose(image, tf.where(swapped, [1, 0, 2], [0, 1, 2]))
+    dims = tf.stack([upside_down, mirrored, False])
+    return tf.cond(tf.reduce_any(dims), lambda: tf.raw_ops.Reverse(tensor=image, dims=dims), lambda: image)
+
+
+def _whole_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_jpeg(contents, channels=3, dct_method=DCT)
+
+
+def _opaque(contents: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_image(contents, channels=3, expand_animations=False)
+
+
+def _on_white(contents: tf.Tensor) -> tf.Tensor:
+    """About a megapixel at a time: floats of a large picture would take many times the memory of its bytes."""
+    image = tf.io.decode_image(contents, channels=4, expand_animations=False)
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    rows = tf.maximum(2**20 // width, 1)
+    count = (height + rows - 1) // rows
+
+    def blend(k: tf.Tensor, strips: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        strip = tf.cast(image[k * rows : (k + 1) * rows], tf.float32)
+        share = strip[..., 3:] / 255.0
+        blended = tf.round(strip[..., :3] * share + 255.0 * (1.0 - share))
+        return k + 1, strips.write(k, tf.cast(blended, tf.uint8))
+
+    strips = tf.TensorArray(tf.uint8, size=count, infer_shape=False, element_shape=(None, None, 3))
+    return tf.while_loop(lambda k, _: k < count, blend, (0, strips), parallel_iterations=1)[1].concat()
+
+
+def cut(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    """The pixels in `box` (int32, edges), 0 where it reaches outside the image."""
+    extent, low, high = tf.shape(image)[:2], box[:2], box[2:]
+    first, last = tf.clip_by_value(low, 0, extent), tf.clip_by_value(high, 0, extent)
+    before = tf.minimum(tf.maximum(-low, 0), high - low)
+    after = (high - low) - before - (last - first)
+    inside = tf.slice(image, tf.pad(first, [[0, 1]]), tf.concat([last - first, [3]], 0))
+    return tf.pad(inside, tf.pad(tf.stack([before, after], 1), [[0, 1], [0, 0]]))
+
+
+def scale(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Scaled to float32 `[size, size, 3]`, 0 ... 255."""
+    sides = tf.shape(image)[:2]
+
+    def interpolated() -> tf.Tensor:
+        return tf.raw_ops.ResizeBilinear(images=image[None], size=[size, size], half_pixel_centers=True)
+
+    def averaged() -> tf.Tensor:
+        return tf.raw_ops.ScaleAndTranslate(
+            images=image[None],
+            size=[size, size],
+            scale=size / tf.cast(sides, tf.float32),
+            translation=[0.0, 0.0],
+            kernel_type="triangle",
+        )
+
+    few = tf.cast(tf.reduce_max(sides), tf.float32) <= ALIASING * size
+    return tf.cond(few, interpolated, averaged)[0]

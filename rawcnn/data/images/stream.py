@@ -1,0 +1,201 @@
+"""Folders of image files as sources: files are read, decoded and cut in parallel, and only their names stay in memory.
+
+Layouts that `open_folder` knows:
+
+* class folders: `train/cat/1.jpg`, `train/dog/2.jpg`, `val/cat/3.jpg`, ... (Imagenette), or without `train` and `val`;
+* a flat folder: `cat.0.jpg`, `dog.0.jpg`, ... (Kaggle's Dogs vs. Cats): the class is the file's name without the
+  number at its end (`american_bulldog_12.jpg` is an american_bulldog); here too with `train` and `val` above, or not.
+
+Nothing is ever written, renamed or deleted there.
+"""
+
+import copy
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import rawcnn.start  # noqa: F401
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn.data.images.decode import cut, decode_part, scale, turn, turns, undecodable
+from rawcnn.data.images.headers import JPEG, ImageInfo
+from rawcnn.data.source import Labelled, check_labels
+from rawcnn.data.views import Crop
+from rawcnn.errors import DataError, UsageError
+from rawcnn.machine import cores
+
+LEAVE_OUT = " Or leave bad files out: --bad_images=skip."
+NAMED = 5  # bad files that an error names; the others it counts
+
+
+class FileSource(Labelled):
+    """Image files of any size, read as they are needed: `paths`, `labels` int32 `[N]` and `class_names`.
+
+    `infos` is what `rawcnn.data.image_headers.inspect` says of each. In memory: the names, 20 bytes a file, and the few
+    images and batches that are just being made.
+    """
+
+    shape = (None, None, 3)
+
+    def __init__(
+        self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], infos: Iterable[ImageInfo]
+    ):
+        # Names are kept as bytes, for they need not be text in any encoding.
+        self._names = np.array([os.fsencode(path) for path in paths], object)
+        self.labels, self.class_names = np.asarray(labels, np.int32), tuple(class_names)
+        check_labels(self.labels, len(self._names), self.class_names)
+        self._infos = np.array([info[:4] for info in infos], np.int32).reshape(-1, 4)
+        self.threads = cores()
+
+    @property
+    def paths(self) -> list[str]:
+        """The files' names."""
+        return [os.fsdecode(name) for name in self._names]
+
+    def take(self, indices: np.ndarray) -> "FileSource":
+        """The files at `indices`, in that order."""
+        part = copy.copy(self)
+        part._names, part.labels, part._infos = self._names[indices], self.labels[indices], self._infos[indices]
+        return part
+
+    def check(self) -> None:
+        """Decode every file. Raises `DataError` naming those that cannot be, for TensorFlow's own error names none."""
+        bad = find_undecodable(self)
+        if bad:
+            raise DataError(_bad_files(bad, len(self)) + LEAVE_OUT)
+
+    def stream(self, order: tf.data.Dataset, crop: Crop | None = None, size: int | None = None) -> tf.data.Dataset:
+        """Read, decode and cut as many files at once as there are cores; see `Labelled.stream`.
+
+        Images are uint8 `[B, K, size, size, 3]`; each file is decoded once for its K boxes, and of a JPEG only the part
+        that the boxes cover. Boxes are rounded to whole pixels and scaled by linear interpolation; those much larger
+        than `size` are averaged instead (a JPEG's by 2, 4 or 8 while it is decoded). All elements of `order` must have
+        the same B, but the last may have fewer. Raises `UsageError` without `crop` and `size`; the iterator raises a
+        `tf.errors.OpError` for a file that cannot be decoded: `check` then tells which.
+        """
+        if crop is None or size is None:
+            raise UsageError("Image files differ in size: give a crop (see rawcnn.data.views) and a size.")
+        batch_size, exact = _batch_size(order)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # as in `batches`
+        options.threading.private_threadpool_size = self.threads
+        options.threading.max_intra_op_parallelism = 1
+        files = order.map(self._plan(crop, size)).unbatch()
+        # Twice as many as cores: a large image at the head of the queue does not stop the others.
+        images = files.map(partial(_read, size), num_parallel_calls=2 * self.threads, deterministic=True)
+        return images.batch(batch_size, drop_remainder=exact).with_options(options)
+
+    def _plan(self, crop: Crop, size: int) -> Callable[..., tuple[tf.Tensor, ...]]:
+        """A function of (seed, indices `[B]`) that tells, for a batch at once, what `_read` must know of each file."""
+        names, labels, infos = tf.constant(self._names), tf.constant(self.labels), tf.constant(self._infos)
+
+        def plan(seed: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            width, height, orientation, kind = tf.unstack(tf.gather(infos, chosen), axis=1)
+            boxes, mirrored = crop(height, width, seed)
+            swapped, upside_down, flipped = turns(orientation)
+            extent, boxes = _as_stored(tf.stack([height, width], 1), boxes, swapped, upside_down, flipped)
+            ratio, window, boxes = _windows(extent, boxes, kind, size)
+            mirrored = tf.not_equal(flipped[:, None], mirrored)
+            file = (tf.gather(names, chosen), tf.gather(labels, chosen), kind)
+            return *file, ratio, window, boxes, swapped, upside_down, mirrored
+
+        return plan
+
+
+def find_undecodable(source: FileSource) -> list[tuple[str, str]]:
+    """(path, what is wrong) of every file of `source` that cannot be decoded."""
+    infos = [ImageInfo(w, h, orientation, kind) for w, h, orientation, kind in source._infos.tolist()]
+    with ThreadPoolExecutor(source.threads) as pool:
+        found = list(pool.map(undecodable, source.paths, infos))
+    return [(path, problem) for path, problem in zip(source.paths, found, strict=True) if problem]
+
+
+# Cutting ------------------------------------------------------------------------------------------------------------
+
+
+def _batch_size(order: tf.data.Dataset) -> tuple[int, bool]:
+    """B, and whether every element of `order` is known to have it."""
+    known = order.element_spec[1].shape[0]
+    if known is not None:
+        return known, True
+    for _, first in order.take(1):
+        return len(first), False
+    return 1, False
+
+
+def _as_stored(
+    size: tf.Tensor, boxes: tf.Tensor, swapped: tf.Tensor, upside_down: tf.Tensor, flipped: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """From upright images to stored ones: (height, width) int32 `[B, 2]` and boxes `[B, K, 4]`."""
+    height, width = (tf.cast(side, tf.float32)[:, None] for side in tf.unstack(size, axis=1))
+    top, left, bottom, right = tf.unstack(boxes, axis=2)
+    upside_down, flipped = upside_down[:, None], flipped[:, None]
+    top, bottom = tf.where(upside_down, height - bottom, top), tf.where(upside_down, height - top, bottom)
+    left, right = tf.where(flipped, width - right, left), tf.where(flipped, width - left, right)
+    straight, turned = tf.stack([top, left, bottom, right], 2), tf.stack([left, top, right, bottom], 2)
+    return (
+        tf.where(swapped[:, None], tf.reverse(size, [1]), size),
+        tf.where(swapped[:, None, None], turned, straight),
+    )
+
+
+def _windows(extent: tf.Tensor, boxes: tf.Tensor, kind: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(ratio `[B]`, window `[B, 4]`, boxes `[B, K, 4]` within it), all int32.
+
+    By `ratio` a JPEG is shrunk while it is decoded, so that its smallest box keeps `size` pixels; the `window` (top,
+    left, height, width) is what all boxes of the image need of it.
+    """
+    shrink = tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=[1, 2]) / size
+    steps = tf.reduce_sum(tf.cast(shrink[:, None] >= [2.0, 4.0, 8.0], tf.int32), axis=1)
+    ratio = tf.where(kind == JPEG, tf.bitwise.left_shift(1, steps), 1)
+    extent = (extent + ratio[:, None] - 1) // ratio[:, None]
+    boxes = tf.cast(tf.round(boxes / tf.cast(ratio, tf.float32)[:, None, None]), tf.int32)
+    low = boxes[..., :2]
+    high = tf.maximum(boxes[..., 2:], low + 1)
+    first = tf.clip_by_value(tf.reduce_min(low, axis=1), 0, extent - 1)
+    last = tf.clip_by_value(tf.reduce_max(high, axis=1), first + 1, extent)
+    window = tf.concat([first, last - first], axis=1)
+    return ratio, window, tf.concat([low - first[:, None], high - first[:, None]], axis=2)
+
+
+def _read(
+    size: int,
+    name: tf.Tensor,
+    label: tf.Tensor,
+    kind: tf.Tensor,
+    ratio: tf.Tensor,
+    window: tf.Tensor,
+    boxes: tf.Tensor,
+    swapped: tf.Tensor,
+    upside_down: tf.Tensor,
+    mirrored: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One file's views, uint8 `[K, size, size, 3]`, and its label."""
+    image = decode_part(tf.io.read_file(name), kind, ratio, window)
+
+    def view(of: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        box, mirrored = of
+        scaled = scale(cut(image, box), size)
+        # The small result is turned upright, not the large image: the box was turned the other way round.
+        return tf.cast(turn(scaled, swapped, upside_down, mirrored) + 0.5, tf.uint8)
+
+    if boxes.shape[0] == 1:
+        views = view((boxes[0], mirrored[0]))[None]
+    else:
+        views = tf.map_fn(view, (boxes, mirrored), fn_output_signature=tf.uint8)
+    return tf.ensure_shape(views, (boxes.shape[0], size, size, 3)), label
+
+
+# Layouts ------------------------------------------------------------------------------------------------------------
+
+
+# Bad files ----------------------------------------------------------------------------------------------------------
+
+
+def _bad_files(bad: Sequence[tuple[str, str]], count: int) -> str:
+    first = " ".join(f"{path} {problem}" for path, problem in bad[:NAMED])
+    more = f" And {len(bad) - NAMED:,} more." if len(bad) > NAMED else ""
+    return f"{len(bad):,} of {count:,} image files cannot be used: {first}{more}"

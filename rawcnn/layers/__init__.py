@@ -1,0 +1,39 @@
+"""Layers: small `tf.Module`s that own their variables and call one raw op each.
+
+A layer is complete when its constructor returns: it is told the shape it follows, `in_shape`, without the batch axis.
+Its whole contract is `.out_shape` (static), `.num_params()`, `.multiply_adds()` (per image), `.window` (size and
+stride, for the receptive field) and `layer(x, *, training=False)`. Images are `[N, H, W, C]`; the result has the
+dtype of `x`.
+
+>>> import tensorflow as tf
+>>> conv = Conv2D(6, 5, in_shape=(28, 28, 1), activation=tf.nn.relu)
+>>> conv.out_shape, conv.num_params(), conv(tf.zeros((2, 28, 28, 1))).shape
+((28, 28, 6), 156, TensorShape([2, 28, 28, 6]))
+"""
+
+import rawcnn.start  # noqa: F401
+
+from rawcnn.layers.base import Activation, Layer, activate
+from rawcnn.layers.convolution import Conv2D, PartialConv2D
+from rawcnn.layers.dense import RBF, Dense, Dropout, Flatten
+from rawcnn.layers.inception import Inception
+from rawcnn.layers.normalisation import LRN, BatchNorm
+from rawcnn.layers.pooling import AveragePool, MaxPool, Subsample
+
+__all__ = [
+    "LRN",
+    "RBF",
+    "Activation",
+    "AveragePool",
+    "BatchNorm",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Inception",
+    "Layer",
+    "MaxPool",
+    "PartialConv2D",
+    "Subsample",
+    "activate",
+]

@@ -1,0 +1,41 @@
+"""What all layers share: shapes, counts and the activation."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from rawcnn import ops
+
+Activation = Callable[[tf.Tensor], tf.Tensor]
+Shape = tuple[int, ...]
+
+
+class Layer(tf.Module):
+    """What all layers share; see `rawcnn.layers` for the contract."""
+
+    window = (1, 1)
+
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]):
+        super().__init__(name=type(self).__name__.lower())
+        self.in_shape: Shape = tuple(int(d) for d in in_shape)
+        self.out_shape: Shape = tuple(int(d) for d in out_shape)
+
+    def num_params(self) -> int:
+        """Trainable parameters."""
+        return sum(math.prod(v.shape) for v in self.trainable_variables)
+
+    def num_statistics(self) -> int:
+        """Numbers that the layer follows without a gradient: batch normalisation's moving averages."""
+        return sum(math.prod(v.shape) for v in self.variables if v.dtype.is_floating and not v.trainable)
+
+    def multiply_adds(self) -> int:
+        """Multiplications by a weight, per image; additions of a bias and activations are not counted."""
+        return 0
+
+
+def activate(x: tf.Tensor, activation: Activation | None) -> tf.Tensor:
+    """The activation of `x`, if there is one."""
+    if activation is tf.nn.relu:
+        return ops.relu(x)
+    return x if activation is None else activation(x)

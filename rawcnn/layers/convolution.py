@@ -1,0 +1,112 @@
+"""Convolutions: full, grouped, and with LeNet's connection table."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn import ops
+from rawcnn.errors import UsageError
+from rawcnn.layers.base import Activation, Layer, activate
+from rawcnn.layers.variables import (
+    Initializer,
+    bias_variable,
+    weight_variable,
+)
+from rawcnn.seeds import fold
+
+
+class Conv2D(Layer):
+    """Convolution with a bias and an optional activation. `[N, H, W, C] -> [N, H', W', filters]`.
+
+    `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME" or "VALID"; `groups` cuts
+    channels and filters into so many parts that do not see each other (Krizhevsky et al. 2012, section 3.2: two GPUs);
+    `b_init` is a number or an initializer. Raises `UsageError` when the window or the groups do not fit.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        size: int,
+        stride: int = 1,
+        padding: str = "SAME",
+        *,
+        in_shape: Sequence[int],
+        groups: int = 1,
+        activation: Activation | None = None,
+        w_init: Initializer | None = None,
+        b_init: float | Initializer = 0.0,
+        seed: int = 0,
+    ):
+        height, width, channels = ops.spatial(in_shape, "Conv2D")
+        if channels % groups or filters % groups:
+            raise UsageError(f"{channels} channels and {filters} filters cannot both be cut into {groups} groups.")
+        out = [ops.window_shape(length, size, stride, padding) for length in (height, width)]
+        super().__init__(in_shape, (*out, filters))
+        self.stride, self.padding, self.groups, self.activation = stride, padding, groups, activation
+        self.window = (size, stride)
+        self.w = weight_variable((size, size, channels // groups, filters), w_init, seed=fold(seed, "w"))
+        self.b = bias_variable((filters,), b_init, fan_in=size * size * channels // groups, seed=fold(seed, "b"))
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        w, b = tf.cast(self.w, x.dtype), tf.cast(self.b, x.dtype)
+        if self.groups == 1:
+            return self.convolve(x, w, b)
+        # In parts, because TensorFlow's grouped kernel has no gradients in float64 and is no faster.
+        towers = zip(*(tf.split(t, self.groups, axis=-1) for t in (x, w, b)), strict=True)
+        return tf.concat([self.convolve(*tower) for tower in towers], axis=-1)
+
+    def convolve(self, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        """This layer's convolution, bias and activation, with other filters: some of its own, or more than those."""
+        return activate(ops.conv2d(x, w, self.stride, self.padding, b), self.activation)
+
+    def multiply_adds(self) -> int:
+        return math.prod(self.out_shape[:2]) * math.prod(self.w.shape)
+
+
+class PartialConv2D(Layer):
+    """Convolution in which output map j sees only the input maps i with `table[i, j]`: LeNet-5's C3.
+
+    `[N, H, W, in] -> [N, H', W', out]`. `table` is a bool array `[in, out]`, or the paper's drawing of it in rows of
+    `X` and `.`. Only existing connections have weights: `w` is `[size, size, connections]`. Raises `UsageError` when
+    the table does not match the input maps (LeCun et al. 1998, section II.B and table I).
+
+    >>> layer = PartialConv2D("X . X\\nX X .", 3, in_shape=(8, 8, 2))
+    >>> layer.out_shape, layer.num_params()
+    ((6, 6, 3), 39)
+    """
+
+    def __init__(
+        self,
+        table: str | np.ndarray,
+        size: int,
+        padding: str = "VALID",
+        *,
+        in_shape: Sequence[int],
+        activation: Activation | None = None,
+        w_init: Initializer | None = None,
+        b_init: float | Initializer = 0.0,
+        seed: int = 0,
+    ):
+        height, width, channels = ops.spatial(in_shape, "PartialConv2D")
+        table = ops.connections(table) if isinstance(table, str) else np.asarray(table, bool)
+        if table.ndim != 2 or len(table) != channels or not table.any(axis=0).all():
+            raise UsageError(
+                f"The connection table is {'x'.join(map(str, table.shape))}, but the input has {channels} maps: it "
+                f"needs {channels} rows, and at least one connection in every column."
+            )
+        out = [ops.window_shape(length, size, 1, padding) for length in (height, width)]
+        super().__init__(in_shape, (*out, table.shape[1]))
+        self.table, self.padding, self.activation, self.window = table, padding, activation, (size, 1)
+        fan_in = size * size * table.sum(axis=0)
+        of_connection = fan_in[np.nonzero(table)[1]]
+        self.w = weight_variable((size, size, table.sum()), w_init, fan_in=of_connection, seed=fold(seed, "w"))
+        self.b = bias_variable((table.shape[1],), b_init, fan_in=fan_in, seed=fold(seed, "b"))
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        x = ops.partial_conv2d(x, tf.cast(self.w, x.dtype), self.table, self.padding)
+        return activate(ops.add_bias(x, tf.cast(self.b, x.dtype)), self.activation)
+
+    def multiply_adds(self) -> int:
+        return math.prod(self.out_shape[:2]) * math.prod(self.w.shape)

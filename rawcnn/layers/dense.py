@@ -1,0 +1,102 @@
+"""Layers of flat inputs: dense, RBF, and what stands around them (flatten, dropout)."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn import ops
+from rawcnn.errors import UsageError
+from rawcnn.layers.base import Activation, Layer, activate
+from rawcnn.layers.variables import (
+    Initializer,
+    bias_variable,
+    counter_variable,
+    weight_variable,
+)
+from rawcnn.seeds import fold
+
+
+class Dense(Layer):
+    """Every output sees every input. `[N, D] -> [N, units]`."""
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        in_shape: Sequence[int],
+        activation: Activation | None = None,
+        w_init: Initializer | None = None,
+        b_init: float | Initializer = 0.0,
+        seed: int = 0,
+    ):
+        if len(in_shape) != 1:
+            raise UsageError(f"Dense needs a flat input, not {tuple(in_shape)}: put a Flatten row before it.")
+        super().__init__(in_shape, (units,))
+        self.activation = activation
+        fan_in = int(in_shape[0])
+        self.w = weight_variable((fan_in, units), w_init, seed=fold(seed, "w"))
+        self.b = bias_variable((units,), b_init, fan_in=fan_in, seed=fold(seed, "b"))
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        x = tf.matmul(x, tf.cast(self.w, x.dtype))
+        return activate(tf.nn.bias_add(x, tf.cast(self.b, x.dtype)), self.activation)
+
+    def multiply_adds(self) -> int:
+        return math.prod(self.w.shape)
+
+
+class Dropout(Layer):
+    """In training, each number is 0 with probability `rate`, and else divided by 1 - `rate`. Any shape.
+
+    The papers multiply by 1 - `rate` outside training instead; the net is the same. Which numbers are dropped is a
+    function of (`seed`, `calls`), and `calls`, which counts the training calls, is a variable that checkpoints keep: a
+    resumed run drops what an uninterrupted one would (Krizhevsky et al. 2012, section 4.2).
+    """
+
+    def __init__(self, rate: float = 0.5, *, in_shape: Sequence[int], seed: int = 0):
+        if not 0 <= rate < 1:
+            raise UsageError(f"Dropout's rate is a share from 0 up to but not 1, not {rate}.")
+        super().__init__(in_shape, in_shape)
+        self.rate, self.seed = rate, seed
+        self.calls = counter_variable()
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        if not training or self.rate == 0:
+            return x
+        key = tf.stack([tf.constant(self.seed, tf.int64), self.calls.read_value()])
+        self.calls.assign_add(1)
+        kept = tf.random.stateless_uniform(tf.shape(x), key) >= self.rate
+        return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
+
+
+class Flatten(Layer):
+    """`[N, H, W, C] -> [N, H * W * C]`, in reading order."""
+
+    def __init__(self, *, in_shape: Sequence[int], seed: int = 0):
+        super().__init__(in_shape, (math.prod(in_shape),))
+        self.window = (int(in_shape[0]), 1)
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        return tf.reshape(x, (-1, *self.out_shape))
+
+
+class RBF(Layer):
+    """Minus the squared Euclidean distance to fixed centres, so that larger means likelier. `[N, D] -> [N, K]`.
+
+    `centres` is `[K, D]`; the distances are taken in float32 when `x` is narrower (LeCun et al. 1998, eq. 7).
+    """
+
+    def __init__(self, centres: np.ndarray, *, in_shape: Sequence[int], seed: int = 0):
+        if tuple(in_shape) != centres.shape[1:]:
+            raise UsageError(f"RBF has centres of {centres.shape[1]} numbers; the input has {tuple(in_shape)}.")
+        super().__init__(in_shape, (len(centres),))
+        self.centres = centres
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        wide = x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+        return tf.cast(-ops.rbf_distance(wide, tf.constant(self.centres, wide.dtype)), x.dtype)
+
+    def multiply_adds(self) -> int:
+        return int(self.centres.size)

@@ -1,0 +1,79 @@
+"""Local response normalisation and batch normalisation."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from rawcnn import ops
+from rawcnn.layers.base import Activation, Layer, activate
+from rawcnn.layers.variables import (
+    bias_variable,
+    constant,
+    statistic_variable,
+    weight_variable,
+)
+
+
+class LRN(Layer):
+    """Local response normalisation across `n` channels; see `ops.lrn` (Krizhevsky et al. 2012, section 3.3).
+
+    Caffe's and PyTorch's `alpha` is `n` times this one.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_shape: Sequence[int],
+        k: float = 2.0,
+        n: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        seed: int = 0,
+    ):
+        ops.spatial(in_shape, "LRN")
+        super().__init__(in_shape, in_shape)
+        self.k, self.n, self.alpha, self.beta = k, n, alpha, beta
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        return ops.lrn(x, k=self.k, n=self.n, alpha=self.alpha, beta=self.beta)
+
+
+class BatchNorm(Layer):
+    """Each channel shifted and scaled to mean `beta` and deviation `gamma`. `[N, H, W, C] -> [N, H, W, C]`.
+
+    In training by the batch's own statistics, see `ops.batch_norm`; else by `moving_mean` and `moving_variance`, which
+    every training call moves by a share of 1 - `momentum` towards the batch's. `momentum` 0.99 and `epsilon` 0.001
+    are Keras's defaults, which the labs use; PyTorch's momentum of 0.1 is 0.9 here, its epsilon 1e-5. Statistics are
+    float32 whatever `x` is. `scale=False` leaves `gamma` out (Ioffe & Szegedy 2015, algorithms 1 and 2); an
+    `activation` comes last.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        *,
+        in_shape: Sequence[int],
+        scale: bool = True,
+        activation: Activation | None = None,
+        seed: int = 0,
+    ):
+        _, _, channels = ops.spatial(in_shape, "BatchNorm")
+        super().__init__(in_shape, in_shape)
+        self.momentum, self.epsilon, self.activation = momentum, epsilon, activation
+        self.gamma = weight_variable((channels,), constant(1.0), name="gamma") if scale else None
+        self.beta = bias_variable((channels,), name="beta")
+        self.moving_mean = statistic_variable((channels,), 0.0, name="moving_mean")
+        self.moving_variance = statistic_variable((channels,), 1.0, name="moving_variance")
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+        beta = tf.cast(self.beta, wide)
+        gamma = tf.ones_like(beta) if self.gamma is None else tf.cast(self.gamma, wide)
+        if training:
+            y, mean, variance = ops.batch_norm(x, gamma, beta, self.epsilon)
+            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign_sub((1.0 - self.momentum) * (moving - tf.cast(now, tf.float32)))
+            return activate(y, self.activation)
+        mean, variance = tf.cast(self.moving_mean, wide), tf.cast(self.moving_variance, wide)
+        return activate(ops.normalise(x, mean, variance, gamma, beta, self.epsilon), self.activation)

@@ -1,0 +1,81 @@
+"""Pooling: largest value, mean, and LeNet's trainable subsampling."""
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from rawcnn import ops
+from rawcnn.layers.base import Activation, Layer, activate
+from rawcnn.layers.variables import (
+    Initializer,
+    bias_variable,
+    weight_variable,
+)
+from rawcnn.seeds import fold
+
+
+class Subsample(Layer):
+    """LeNet's trainable subsampling: sum of each window, times a coefficient, plus a bias, then squashed.
+
+    `[N, H, W, C] -> [N, H / size, W / size, C]` with two parameters a map (LeCun et al. 1998, section II.B, layer S2).
+    """
+
+    def __init__(
+        self,
+        size: int = 2,
+        *,
+        in_shape: Sequence[int],
+        activation: Activation | None = None,
+        w_init: Initializer | None = None,
+        b_init: float | Initializer = 0.0,
+        seed: int = 0,
+    ):
+        height, width, channels = ops.spatial(in_shape, "Subsample")
+        super().__init__(in_shape, (height // size, width // size, channels))
+        self.size, self.activation, self.window = size, activation, (size, size)
+        self.w = weight_variable((channels,), w_init, fan_in=size * size, seed=fold(seed, "w"))
+        self.b = bias_variable((channels,), b_init, fan_in=size * size, seed=fold(seed, "b"))
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        x = ops.subsample(x, tf.cast(self.w, x.dtype), tf.cast(self.b, x.dtype), self.size)
+        return activate(x, self.activation)
+
+    def multiply_adds(self) -> int:
+        return math.prod(self.out_shape)
+
+
+class _Pool(Layer):
+    def __init__(
+        self,
+        size: int = 2,
+        stride: int | None = None,
+        padding: str = "VALID",
+        *,
+        in_shape: Sequence[int],
+        seed: int = 0,
+    ):
+        height, width, channels = ops.spatial(in_shape, type(self).__name__)
+        self.size, self.stride, self.padding = size, stride or size, padding
+        out = [ops.window_shape(length, size, self.stride, padding) for length in (height, width)]
+        super().__init__(in_shape, (*out, channels))
+        self.window = (size, self.stride)
+
+
+class MaxPool(_Pool):
+    """Largest value of each window. `[N, H, W, C] -> [N, H', W', C]`; `stride` is `size` unless given."""
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        return tf.nn.max_pool2d(x, self.size, self.stride, self.padding)
+
+
+class AveragePool(_Pool):
+    """Mean of each window. `[N, H, W, C] -> [N, H', W', C]`; `stride` is `size` unless given.
+
+    With "SAME", padding does not count in the mean.
+    """
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        if self.stride == self.size and self.padding == "VALID":
+            return ops.average_pool(x, self.size)
+        return tf.nn.avg_pool2d(x, self.size, self.stride, self.padding)

@@ -1,0 +1,133 @@
+"""`row` and `Chain`: an architecture is a table of named rows, and the chain runs the table."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from rawcnn.errors import UsageError
+from rawcnn.layers import Layer
+from rawcnn.nets.precision import FLOAT32, Policy
+from rawcnn.seeds import fold
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer that still waits for the shape it follows."""
+
+    layer: Callable[..., Layer]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def build(self, in_shape: Sequence[int], seed: int) -> Layer:
+        return self.layer(*self.args, in_shape=in_shape, seed=seed, **self.kwargs)
+
+
+Table = tuple[tuple[str, Row], ...]
+
+
+def row(layer: Callable[..., Layer], **defaults: Any) -> Callable[..., Row]:
+    """A constructor of rows of one kind, with what the paper says once, said once.
+
+    >>> from rawcnn.layers import Conv2D
+    >>> conv = row(Conv2D, padding="VALID", activation=tf.nn.relu)
+    >>> net = Chain((("conv1", conv(4, 3)), ("conv2", conv(8, 3, stride=2))), input_shape=(9, 9, 1))
+    >>> net.conv2.out_shape
+    (3, 3, 8)
+    """
+    return lambda *args, **kwargs: Row(layer, args, {**defaults, **kwargs})
+
+
+class Chain(tf.Module):
+    """A net: runs the rows of a table one after the other.
+
+    Each row is an attribute under its own name, and that name is also its key in `endpoints`, in the names of its
+    weights, in checkpoints and in the summary. `heads` are more classifiers for training only, each a `Chain` under a
+    name of its own: `{"aux1": ("inception_4a", table)}` hangs a table on a row. `seed` decides all initial weights, row
+    by row from its name; `policy` decides the dtype of the computation (see `rawcnn.precision`). Raises `UsageError`
+    naming the row that does not fit.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        input_shape: Sequence[int],
+        heads: Mapping[str, tuple[str, Table]] | None = None,
+        seed: int = 0,
+        policy: Policy = FLOAT32,
+    ):
+        super().__init__(name="chain")
+        self.in_shape = tuple(int(d) for d in input_shape)
+        self.policy = policy
+        self._row_names: tuple[str, ...] = ()
+        self._head_of: dict[str, str] = {}  # row -> the head that hangs on it
+        shape = self.in_shape
+        for name, pending in table:
+            self._check_name(name)
+            try:
+                layer = pending.build(shape, fold(seed, name))
+            except UsageError as error:
+                raise UsageError(f"Row {name!r} cannot follow an output of shape {shape}: {error}") from error
+            setattr(self, name, layer)
+            self._row_names += (name,)
+            shape = layer.out_shape
+        self.out_shape = shape
+        for name, (at, rows) in (heads or {}).items():
+            self._check_name(name)
+            if at in self._head_of:
+                raise UsageError(f"Heads {self._head_of[at]!r} and {name!r} both hang on row {at!r}: one must move.")
+            try:
+                head = Chain(rows, input_shape=getattr(self, at).out_shape, seed=fold(seed, name), policy=policy)
+            except UsageError as error:
+                raise UsageError(f"Head {name!r}: {error}") from error
+            setattr(self, name, head)
+            self._head_of[at] = name
+
+    def _check_name(self, name: str) -> None:
+        if hasattr(self, name) or not name.isidentifier():
+            raise UsageError(f"Row name {name!r} is taken or is no Python name: choose another.")
+
+    @property
+    def rows(self) -> Iterator[tuple[str, Layer]]:
+        """(name, layer) from the input to the output."""
+        return ((name, getattr(self, name)) for name in self._row_names)
+
+    @property
+    def heads(self) -> Iterator[tuple[str, str, "Chain"]]:
+        """(name, the row it hangs on, head)."""
+        return ((name, at, getattr(self, name)) for at, name in self._head_of.items())
+
+    def num_params(self) -> int:
+        """Trainable parameters of all rows and heads."""
+        return sum(layer.num_params() for _, layer in self.rows) + sum(head.num_params() for _, _, head in self.heads)
+
+    def num_statistics(self) -> int:
+        """Numbers besides that are no parameters: the moving averages of batch normalisation."""
+        return sum(layer.num_statistics() for _, layer in self.rows)
+
+    def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        """The output of the last row, in the policy's output dtype. `[N, *in_shape] -> [N, *out_shape]`."""
+        return self.endpoints(x, training=training)[self._row_names[-1]]
+
+    def endpoints(self, x: tf.Tensor, *, training: bool = False, until: str | None = None) -> dict[str, tf.Tensor]:
+        """The output of every row by name, in order, as far as row `until`; in training also that of every head."""
+        if until is not None and until not in self._row_names:
+            raise UsageError(f"There is no row {until!r}: choose one of {', '.join(self._row_names)}.")
+        x = tf.convert_to_tensor(x)
+        if x.shape.rank != len(self.in_shape) + 1 or not x.shape[1:].is_compatible_with(self.in_shape):
+            raise UsageError(f"The net takes images [N, {', '.join(map(str, self.in_shape))}], not {x.shape}.")
+        x = tf.cast(x, self.policy.compute)
+        outputs: dict[str, tf.Tensor] = {}
+        for name, layer in self.rows:
+            with tf.name_scope(name):  # so that graphs and traces show the table's names
+                x = outputs[name] = layer(x, training=training)
+            if training and name in self._head_of:
+                head = self._head_of[name]
+                with tf.name_scope(head):
+                    outputs[head] = getattr(self, head)(x, training=True)
+            if name == until:
+                break
+        outputs[name] = tf.cast(x, self.policy.output)
+        return outputs

@@ -1,0 +1,39 @@
+"""Pure functions that `tf.nn` lacks or does slowly: each takes tensors and computes in the dtype of its input.
+
+The functions choose by themselves among plain TensorFlow and the faster, equal forms of `rawcnn.ops.fast`.
+"""
+
+import rawcnn.start  # noqa: F401
+
+from rawcnn.ops.activation import relu, scaled_tanh, tanh
+from rawcnn.ops.convolution import (
+    add_bias,
+    connections,
+    conv2d,
+    partial_conv2d,
+    partial_kernel,
+    spatial,
+    window_shape,
+)
+from rawcnn.ops.normalisation import batch_norm, lrn, normalise
+from rawcnn.ops.pooling import average_pool, subsample
+from rawcnn.ops.rbf import rbf_distance
+
+__all__ = [
+    "add_bias",
+    "average_pool",
+    "batch_norm",
+    "connections",
+    "conv2d",
+    "lrn",
+    "normalise",
+    "partial_conv2d",
+    "partial_kernel",
+    "rbf_distance",
+    "relu",
+    "scaled_tanh",
+    "spatial",
+    "subsample",
+    "tanh",
+    "window_shape",
+]

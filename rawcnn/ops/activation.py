@@ -1,0 +1,25 @@
+"""Activations: ReLU, tanh and LeCun's scaled tanh."""
+
+import tensorflow as tf
+
+from rawcnn.ops.fast import pointwise as faster
+from rawcnn.ops.fast.forms import fast
+
+
+def relu(x: tf.Tensor) -> tf.Tensor:
+    """`tf.nn.relu`. Any shape."""
+    return faster.relu(x) if fast("relu") and x.dtype == tf.bfloat16 else tf.nn.relu(x)
+
+
+def tanh(x: tf.Tensor) -> tf.Tensor:
+    """`tf.tanh`. Any shape."""
+    return faster.tanh(x) if fast("tanh") and x.dtype == tf.bfloat16 else tf.tanh(x)
+
+
+def scaled_tanh(x: tf.Tensor) -> tf.Tensor:
+    """`1.7159 tanh(2x/3)`, so that f(1) = 1 and f(-1) = -1. Any shape (LeCun et al. 1998, eq. 6 and appendix A).
+
+    >>> scaled_tanh(tf.constant([-1.0, 0.0, 1.0])).numpy().round(4)
+    array([-1.,  0.,  1.], dtype=float32)
+    """
+    return 1.7159 * tanh(x * (2.0 / 3.0))

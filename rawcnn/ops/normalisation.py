@@ -1,0 +1,61 @@
+"""Normalisation across neighbouring channels (LRN) and over the batch."""
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn.errors import UsageError
+from rawcnn.ops.fast import pointwise as faster
+from rawcnn.ops.fast.forms import fast
+
+
+def lrn(x: tf.Tensor, *, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75) -> tf.Tensor:
+    """Local response normalisation across `n` neighbouring channels. `[N, H, W, C] -> [N, H, W, C]`.
+
+    `y_i = x_i / (k + alpha * sum_{j = i - n//2 ... i + n//2} x_j^2) ** beta` (Krizhevsky et al. 2012, section 3.3).
+    Caffe and PyTorch divide alpha by n: their alpha is `n` times this one. The sum over neighbours is a product with a
+    band matrix; powers are taken in float32 when `x` is narrower. Raises `UsageError` for an even `n`.
+    """
+    if n < 1 or n % 2 == 0:
+        raise UsageError(f"LRN needs an odd window of channels, not n={n}: the paper uses n=5.")
+    channels = np.arange(x.shape[-1])
+    band = np.abs(channels[:, None] - channels) <= n // 2
+    if fast("lrn"):
+        return faster.lrn(x, band, k, alpha, beta)
+    wide = x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, tf.float32)
+    energy = tf.tensordot(wide * wide, tf.constant(band, wide.dtype), 1)
+    return tf.cast(wide * tf.pow(k + alpha * energy, -beta), x.dtype)
+
+
+def batch_norm(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float = 1e-3
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalise each channel over the batch. `[N, H, W, C] -> [N, H, W, C]`, and the batch's mean and variance `[C]`.
+
+    `y = gamma * (x - mean) / sqrt(variance + epsilon) + beta`, with the batch's biased variance, which is returned
+    unbiased, times m / (m - 1) for m pixels (Ioffe & Szegedy 2015, algorithms 1 and 2). `gamma`, `beta` and the
+    statistics are float32 when `x` is narrower.
+    """
+    if x.dtype == tf.float64:  # the fused kernel has no such form
+        mean, variance = tf.nn.moments(x, (0, 1, 2))
+        y = tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)
+        pixels = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
+        return y, mean, variance * pixels / tf.maximum(pixels - 1, 1)
+    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    return y, mean, variance
+
+
+def normalise(
+    x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float = 1e-3
+) -> tf.Tensor:
+    """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, all `[C]`: `batch_norm` by statistics that are known.
+
+    `[N, H, W, C] -> [N, H, W, C]`; the four are float32 when `x` is narrower.
+    """
+    if x.dtype == tf.float64:  # the fused kernel has no such form
+        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)
+    y, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=False
+    )
+    return y

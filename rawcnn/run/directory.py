@@ -1,0 +1,140 @@
+"""A run's directory: one process at a time, refused when used, and a history that survives a kill."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from rawcnn.errors import RunError
+from rawcnn.files.whole import whole_file
+
+HISTORY, FLAGS, WEIGHTS, LOCK = "history.jsonl", "flags.txt", "weights.npz", "run.lock"
+BAD_IMAGES = "bad_images.txt"
+PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png")
+_FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, *PICTURES, "ckpt-*.npz")
+_OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL))
+_FLAG = re.compile(r"--\w+=.*")
+_FLAGS_REMEDY = "Write the flags that the run began with into it, one a line; a checkpoint's `meta` has them too."
+
+
+class RunDir:
+    """`path`, made if need be and locked for this process; a context manager.
+
+    `overwrite` deletes what an earlier run wrote, and nothing else. Raises `RunError` if the directory is in use by
+    another process, cannot be written, holds a run already (unless `resume` or `overwrite`) or holds something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, resume: bool = False, overwrite: bool = False):
+        self.path = Path(path)
+        self._rows: list[dict[str, Any]] = []
+        if resume and not (self.path / FLAGS).is_file():
+            raise RunError(f"{self.path} holds no run to resume: check --run, or leave --resume out.")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._acquire()
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written ({error.strerror}): choose another --run.") from error
+        try:
+            self._claim(resume, overwrite)
+        except RunError:
+            self.close()
+            raise
+
+    def _claim(self, resume: bool, overwrite: bool) -> None:
+        own = [path for pattern in _OWN for path in self.path.glob(pattern)]
+        strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK}
+        finished = [path for path in own if path.suffix != ".tmp"]  # a part of a file is no run, and is swept
+        if finished and not (resume or overwrite):
+            raise RunError(f"{self.path} holds a run already: go on with --resume, or delete it with --overwrite.")
+        if strangers and not own:
+            raise RunError(f"{self.path} is not empty and holds no run of rawcnn: choose another --run.")
+        for path in own:
+            if overwrite or path.suffix == ".tmp":
+                path.unlink()
+
+    def _acquire(self) -> IO[str]:
+        # Kept open: the lock ends with the process.
+        lock = open(self.path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # no such locks on this system
+            return lock
+        except BlockingIOError:
+            with lock:
+                lock.seek(0)
+                raise RunError(f"{self.path} is in use by process {lock.read()}: choose another --run.") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return lock
+
+    def close(self) -> None:
+        """Give the directory free for other processes."""
+        self._lock.close()
+
+    def __enter__(self) -> "RunDir":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def write_flags(self, flags: Mapping[str, Any]) -> None:
+        """Keep the run's flags, as a file that `--flagfile` also takes."""
+        lines = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+        with whole_file(self.path / FLAGS) as file:
+            file.write(("\n".join(lines) + "\n").encode())
+
+    def write_bad_images(self, bad: Mapping[str, str]) -> None:
+        """List the images that were skipped, each with what is wrong with it; no file where there are none."""
+        if bad:
+            with whole_file(self.path / BAD_IMAGES) as file:
+                file.write("".join(f"{path}: {reason}\n" for path, reason in bad.items()).encode())
+
+    def append_history(self, row: Mapping[str, Any]) -> None:
+        """Add one line to the history and have it on the disk before returning."""
+        self._rows.append(dict(row))
+        try:
+            with open(self.path / HISTORY, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(
+                f"{self.path / HISTORY} cannot be written ({error.strerror}): go on with --resume."
+            ) from error
+
+    def history(self) -> list[dict[str, Any]]:
+        """All rows so far. The file is never read back: checkpoints hold the rows too, and so outlive its damage."""
+        return list(self._rows)
+
+    def restore_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the history anew with `rows`, those of a checkpoint: a resumed run is going to write what followed."""
+        self._rows = [dict(row) for row in rows]
+        with whole_file(self.path / HISTORY) as file:
+            file.write("".join(json.dumps(row) + "\n" for row in self._rows).encode())
+
+
+def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
+    """The flags of the run in `directory` by name; raises `RunError` if there is none, or the file is damaged."""
+    path = Path(directory, FLAGS)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}): {directory} holds no run of rawcnn.") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged ({error}). {_FLAGS_REMEDY}") from error
+    if not lines or not all(_FLAG.fullmatch(line) for line in lines):
+        raise RunError(f"{path} is damaged: its lines are not --name=value. {_FLAGS_REMEDY}")
+    return dict(line.removeprefix("--").split("=", 1) for line in lines)
+
+
+def unused_name(net: str, dataset: str, base: str | os.PathLike[str] = "runs") -> Path:
+    """The first of `runs/<net>-<dataset>-1`, `-2`, ... that does not exist."""
+    number = 1
+    while Path(base, f"{net}-{dataset}-{number}").exists():
+        number += 1
+    return Path(base, f"{net}-{dataset}-{number}")

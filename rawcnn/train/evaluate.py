@@ -1,0 +1,77 @@
+"""Evaluation: loss, accuracy and class probabilities of every image, and the confusion matrix."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn.data.batches import in_order
+from rawcnn.data.preprocess import Preprocess
+from rawcnn.data.source import Crop, Labelled
+from rawcnn.train.losses import Loss
+
+EvalStep = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+def make_eval_step(
+    net: Callable[[tf.Tensor], tf.Tensor], loss: Loss, preprocess: Preprocess, *, parts: int = 1
+) -> EvalStep:
+    """`eval_step(images, labels)` -> (losses `[N]`, probabilities `[N, K]`), for a batch that `parts` divides.
+
+    `images` is `[N, H, W, C]`, or `[N, views, H, W, C]`: losses and probabilities are then means over the views.
+    """
+
+    def evaluate_part(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        views = images.shape[1] if images.shape.rank == 5 else 1
+        logits = net(preprocess(tf.reshape(images, (-1, *images.shape[-3:]))))
+        losses, probabilities = loss(logits, tf.repeat(labels, views)), tf.nn.softmax(logits)
+        return (
+            tf.reduce_mean(tf.reshape(losses, (-1, views)), axis=1),
+            tf.reduce_mean(tf.reshape(probabilities, (-1, views, probabilities.shape[-1])), axis=1),
+        )
+
+    @tf.function
+    def eval_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shares = zip(tf.split(images, parts), tf.split(labels, parts), strict=True)
+        losses, probabilities = zip(*(evaluate_part(x, y) for x, y in shares), strict=True)
+        return tf.concat(losses, axis=0), tf.concat(probabilities, axis=0)
+
+    return eval_step
+
+
+class Evaluation(NamedTuple):
+    """Mean loss, share of correct predictions (0 ... 1) and every image's class probabilities `[N, K]`."""
+
+    loss: float
+    accuracy: float
+    probabilities: np.ndarray
+
+
+def evaluate(
+    eval_step: EvalStep,
+    source: Labelled,
+    batch_size: int = 1000,
+    *,
+    crop: Crop | None = None,
+    size: int | None = None,
+) -> Evaluation:
+    """Evaluate every image of `source` once, in order; the last batch is filled up so that all have one shape.
+
+    With `crop`, its views of each image, `size` pixels a side, are evaluated, and their probabilities averaged.
+    """
+    results = [eval_step(images, labels) for images, labels in in_order(source, batch_size, crop, size)]
+    losses, probabilities = (np.concatenate([r[i].numpy() for r in results])[: len(source)] for i in (0, 1))
+    accuracy = float(np.mean(probabilities.argmax(axis=1) == source.labels))
+    return Evaluation(float(np.mean(losses, dtype=np.float64)), accuracy, probabilities)
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts `[K, K]`: row = true class, column = predicted class.
+
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), 2)
+    array([[1, 0],
+           [1, 1]])
+    """
+    flat = np.bincount(labels.astype(np.int64) * num_classes + predicted, minlength=num_classes**2)
+    return flat.reshape(num_classes, num_classes)

@@ -1,0 +1,144 @@
+"""Training as a few functions: a state, a step, an evaluation, and `fit`, which any loop of your own can replace."""
+
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn.data.batches import batch_indices, batches
+from rawcnn.data.source import Augment, Crop, Labelled
+from rawcnn.errors import RunError, UsageError
+from rawcnn.train.finite import NOT_FINITE
+from rawcnn.train.step import TrainState, TrainStep
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands; the sums run over the epoch so far, and are part of a checkpoint."""
+
+    epoch: int  # counted from 1
+    epochs: int
+    step: int  # updates made since the run began
+    steps_per_epoch: int
+    batch_size: int
+    loss_sum: float = 0.0
+    correct: int = 0
+    images_per_second: float = 0.0
+    data_share: float = 0.0  # of the last call's time, spent waiting for data
+    seconds_left: float = 0.0
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of this epoch that are done."""
+        return self.step - (self.epoch - 1) * self.steps_per_epoch
+
+    @property
+    def epoch_ended(self) -> bool:
+        return self.steps_done == self.steps_per_epoch
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss over the epoch so far."""
+        return self.loss_sum / max(self.steps_done, 1)
+
+    @property
+    def accuracy(self) -> float:
+        """Training accuracy (0 ... 1) over the epoch so far, each image counted when it was trained on."""
+        return self.correct / max(self.steps_done * self.batch_size, 1)
+
+
+def steps_per_epoch(source: Labelled, batch_size: int) -> int:
+    """Whole batches in `source`; raises `UsageError` if there is not one."""
+    if len(source) < batch_size:
+        raise UsageError(
+            f"{len(source)} training images fill no batch of {batch_size}: use a batch size up to {len(source)}."
+        )
+    return len(source) // batch_size
+
+
+def fit(
+    state: TrainState,
+    train_step: TrainStep,
+    source: Labelled,
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    crop: Crop | None = None,
+    size: int | None = None,
+    augment: Augment | None = None,
+    loss_sum: float = 0.0,
+    correct: int = 0,
+    pause_every: int | None = None,
+    seconds_per_call: float = 0.5,
+) -> Iterator[Progress]:
+    """Train to the end of epoch `epochs` from wherever `state.step` stands, and yield a `Progress` after every call.
+
+    Between two yields one call makes as many steps as take about `seconds_per_call`, but stops at the end of each
+    epoch and at every multiple of `pause_every` steps, where a caller may save. `loss_sum` and `correct` are those of
+    the epoch that a checkpoint interrupted. Images that fill no whole batch are left out of an epoch; the next one's
+    order is another. Raises `UsageError` if not one batch can be filled, `RunError` when loss or gradient is no
+    number: that update was not made, but `state` is then of no use (statistics have seen the batch), so do not save it.
+    """
+    per_epoch = steps_per_epoch(source, batch_size)
+    step, n = int(state.step), 1
+    now = Progress(0, epochs, step, per_epoch, batch_size, loss_sum, correct)
+    data = iter(batches(source, batch_size, seed=seed, start=step, crop=crop, size=size, augment=augment))
+    for epoch in range(step // per_epoch + 1, epochs + 1):
+        now = replace(now, epoch=epoch)
+        while not now.epoch_ended:
+            until_pause = pause_every - now.step % pause_every if pause_every else n
+            taken = min(n, per_epoch - now.steps_done, until_pause)
+            try:
+                now, seconds = _advance(now, train_step, data, taken)
+            except tf.errors.InvalidArgumentError as error:
+                if NOT_FINITE not in error.message:
+                    raise
+                raise RunError(_not_finite(error.message, state, source, batch_size, seed)) from None
+            n = max(1, round(min(2 * taken, taken * seconds_per_call / seconds)))
+            yield now
+        now = replace(now, loss_sum=0.0, correct=0)
+
+
+def _advance(
+    now: Progress, train_step: TrainStep, data: Iterator[tuple[tf.Tensor, tf.Tensor]], n: int
+) -> tuple[Progress, float]:
+    """`now` after `n` more steps, and the seconds they took."""
+    began = time.perf_counter()
+    results = train_step(data, tf.constant(n))
+    losses = results.loss.numpy().tolist()
+    seconds = time.perf_counter() - began
+    loss_sum = now.loss_sum
+    for i, loss in enumerate(losses):  # one by one, so that the sum does not depend on how many steps a call makes
+        if not np.isfinite(loss):
+            raise RunError(f"The loss is {loss} at step {now.step + i + 1}: try a learning rate 10 times smaller.")
+        loss_sum += loss
+    after = replace(
+        now,
+        step=now.step + n,
+        loss_sum=loss_sum,
+        correct=now.correct + int(results.correct.numpy().sum()),
+        images_per_second=n * now.batch_size / seconds,
+        data_share=min(1.0, float(results.waited) / seconds),
+    )
+    left = now.epochs * now.steps_per_epoch - after.step
+    return replace(after, seconds_left=left * seconds / n), seconds
+
+
+def _not_finite(message: str, state: TrainState, source: Labelled, batch_size: int, seed: int) -> str:
+    """What TensorFlow's `message` (see `require_finite`) means: the step, the rate, the batch, and what to try."""
+    found = re.search(rf"{NOT_FINITE}\] \[(\d+)\] \[([^\]]*)\] \[([^\]]*)\]", message)
+    assert found, message
+    done, loss, norm = int(found[1]), float(found[2]), math.sqrt(2 * float(found[3]))
+    rate = float(state.optimizer.learning_rate(tf.constant(done, tf.int64)) * state.optimizer.factor)
+    chosen = batch_indices(source, batch_size, seed=seed, number=done)
+    return (
+        f"Step {done + 1} would make weights that are no numbers and was not made: loss {loss:.4g}, "
+        f"gradient norm {norm:.4g}, learning rate {rate:.3g}. Its images: {source.names(chosen)}. "
+        "Try a learning rate 10 times smaller, or float32 where it was bfloat16; if it is always at these images, "
+        "look at them."
+    )

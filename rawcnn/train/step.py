@@ -1,0 +1,138 @@
+"""The training step: a state, and one `tf.function` that makes many updates."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from rawcnn.data.preprocess import Preprocess
+from rawcnn.errors import UsageError
+from rawcnn.layers.variables import named_variables, named_weights
+from rawcnn.nets.chain import Chain
+from rawcnn.train.finite import require_finite
+from rawcnn.train.losses import Loss
+from rawcnn.train.optimizers import Optimizer
+
+
+class TrainState(tf.Module):
+    """All that training changes: the net's variables, the optimizer's slots and the number of updates made.
+
+    With `decay` > 0 also `averages`, moving averages of all of the net's numbers: after update t each moves by a share
+    of 1 - min(decay, (1 + t) / (10 + t)) towards its variable (Polyak & Juditsky 1992; Szegedy et al. 2014, section 6).
+    """
+
+    def __init__(self, net: Chain, optimizer: Optimizer, *, decay: float = 0.0):
+        super().__init__(name="train_state")
+        self.net, self.optimizer, self.decay = net, optimizer, decay
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        followed = {name: v for name, v in named_variables(net).items() if v.dtype.is_floating and decay}
+        self.averages = {name: tf.Variable(v, trainable=False, name="average") for name, v in followed.items()}
+
+    def update_averages(self) -> None:
+        """Move the averages towards the variables; `step` counts the updates made."""
+        t = tf.cast(self.step, tf.float32)
+        share = 1.0 - tf.minimum(self.decay, (1.0 + t) / (10.0 + t))
+        for name, variable in named_variables(self.net).items():
+            if name in self.averages:
+                average = self.averages[name]
+                average.assign_sub(share * (average - variable))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the net has the averages for its numbers, if any are kept."""
+        variables = {name: v for name, v in named_variables(self.net).items() if name in self.averages}
+        own = {name: v.numpy() for name, v in variables.items()}
+        try:
+            for name, variable in variables.items():
+                variable.assign(self.averages[name])
+            yield
+        finally:
+            for name, variable in variables.items():
+                variable.assign(own[name])
+
+
+class StepResults(NamedTuple):
+    """What a call of the training step returns: of each step mean loss and correct predictions; seconds waited."""
+
+    loss: tf.Tensor
+    correct: tf.Tensor
+    waited: tf.Tensor
+
+
+TrainStep = Callable[[Iterator[tuple[tf.Tensor, tf.Tensor]], tf.Tensor], StepResults]
+
+
+def make_train_step(
+    state: TrainState,
+    loss: Loss,
+    preprocess: Preprocess,
+    *,
+    parts: int = 1,
+    head_weights: Mapping[str, float] | None = None,
+    timed: bool = True,
+) -> TrainStep:
+    """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
+
+    The iterator gives (images `[N, H, W, C]`, labels `[N]`) as `rawcnn.data.source.batches` does. With `parts` > 1
+    the batch is cut into that many equal parts whose gradients are computed side by side and added: the same update
+    (but for dropout, which draws for each part, and batch normalisation, which sees one part at a time).
+    `head_weights` says by name how much the loss of each further head counts, as in `{"aux1": 0.3}`; the loss that is
+    reported is that of the last row alone. Raises `UsageError` unless it names the net's heads. `timed=False` reads no
+    clock, which TensorFlow's op determinism forbids; the seconds waited are then 0.
+    """
+    heads = {name for name, _, _ in state.net.heads}
+    if set(head_weights or {}) != heads:
+        raise UsageError(f"The net's heads are {sorted(heads) or 'none'}: give head_weights for just these.")
+    weights = list(named_weights(state.net).values())
+
+    def clock() -> tf.Tensor:
+        return tf.timestamp() if timed else tf.constant(0.0, tf.float64)
+
+    def gradients(
+        images: tf.Tensor, labels: tf.Tensor, batch_size: int
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            with tf.name_scope("preprocess"):
+                images = preprocess(images)
+            ends = state.net.endpoints(images, training=True)
+            *_, logits = ends.values()
+            share = tf.reduce_sum(loss(logits, labels)) / batch_size
+            total = share
+            for head, weight in (head_weights or {}).items():
+                total += weight * tf.reduce_sum(loss(ends[head], labels)) / batch_size
+        return share, count_correct(logits, labels), tape.gradient(total, weights)
+
+    def update(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        shares = zip(tf.split(images, parts), tf.split(labels, parts), strict=True)
+        losses, correct, grads = zip(*(gradients(x, y, images.shape[0]) for x, y in shares), strict=True)
+        sums = [tf.add_n(parts_of_one) for parts_of_one in zip(*grads, strict=True)]
+        with tf.control_dependencies([require_finite(sums, tf.add_n(losses), state.step)]):
+            state.optimizer.apply(sums, state.step)
+            state.step.assign_add(1)
+            state.update_averages()
+        with tf.control_dependencies(sums):
+            return tf.add_n(losses), tf.add_n(correct), clock()
+
+    @tf.function
+    def train_step(iterator: Iterator[tuple[tf.Tensor, tf.Tensor]], n: tf.Tensor) -> StepResults:
+        losses, corrects = tf.TensorArray(tf.float32, n), tf.TensorArray(tf.int32, n)
+        waited, idle_since = tf.constant(0.0, tf.float64), clock()
+        for i in tf.range(n):
+            images, labels = next(iterator)
+            with tf.control_dependencies([images]):
+                arrived = clock()
+            waited += tf.maximum(arrived - idle_since, 0.0)
+            with tf.control_dependencies([arrived]):  # or the clock would be read only when a core is free again
+                step_loss, step_correct, idle_since = update(tf.identity(images), labels)
+            losses, corrects = losses.write(i, step_loss), corrects.write(i, step_correct)
+        return StepResults(losses.stack(), corrects.stack(), waited)
+
+    return train_step
+
+
+def count_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """How many rows of `logits` are largest at their label; int32 scalar."""
+    hits = tf.argmax(logits, axis=1, output_type=labels.dtype) == labels
+    return tf.reduce_sum(tf.cast(hits, tf.int32))

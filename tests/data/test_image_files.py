@@ -1,0 +1,282 @@
+"""Image files: pixels as Pillow decodes them, all orientations, and a clear word on every file that is no good."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from rawcnn.data.images.decode import decode_part, read_image, undecodable
+from rawcnn.data.images.headers import ALPHA, JPEG, OPAQUE, WHOLE_JPEG, examine, inspect
+from rawcnn.errors import DataError
+
+
+@pytest.fixture
+def picture(rng):
+    """Smooth, so that JPEG keeps it nearly; not square."""
+    small = Image.fromarray(rng.integers(0, 256, (4, 6, 4), np.uint8))
+    return small.resize((90, 60), Image.Resampling.BICUBIC)
+
+
+def encoded(image, format, **options):
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def written(path, contents):
+    path.write_bytes(contents)
+    return path
+
+
+def on_white(image):
+    paper = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB"))
+
+
+def exif(orientation):
+    data = Image.Exif()
+    data[0x0112] = orientation
+    return data
+
+
+# name -> (Pillow's mode, format, options, how far a pixel may be off, kind)
+DECODED = {
+    "jpeg": ("RGB", "JPEG", {"quality": 95}, 2, JPEG),
+    "jpeg 4:4:4": ("RGB", "JPEG", {"quality": 95, "subsampling": "4:4:4"}, 2, JPEG),
+    "grey jpeg": ("L", "JPEG", {}, 1, JPEG),
+    "progressive jpeg": ("RGB", "JPEG", {"progressive": True}, 2, WHOLE_JPEG),
+    "cmyk jpeg": ("CMYK", "JPEG", {"quality": 95}, 3, WHOLE_JPEG),
+    "png": ("RGB", "PNG", {}, 0, OPAQUE),
+    "grey png": ("L", "PNG", {}, 0, OPAQUE),
+    "1-bit png": ("1", "PNG", {}, 0, OPAQUE),
+    "palette png": ("P", "PNG", {}, 0, OPAQUE),
+    "rgba png": ("RGBA", "PNG", {}, 1, ALPHA),
+    "grey and alpha png": ("LA", "PNG", {}, 1, ALPHA),
+    "transparent palette png": ("P", "PNG", {"transparency": 0}, 1, ALPHA),
+    "gif": ("P", "GIF", {}, 0, OPAQUE),
+    "bmp": ("RGB", "BMP", {}, 0, OPAQUE),
+    "32-bit bmp": ("RGBA", "BMP", {}, 0, OPAQUE),
+    "webp": ("RGB", "WEBP", {"quality": 90}, 0, OPAQUE),
+    "lossless webp": ("RGB", "WEBP", {"lossless": True}, 0, OPAQUE),
+    "rgba webp": ("RGBA", "WEBP", {"quality": 90}, 1, ALPHA),
+    "lossless rgba webp": ("RGBA", "WEBP", {"lossless": True}, 1, ALPHA),
+}
+
+
+@pytest.mark.parametrize("name", DECODED)
+def test_pixels_are_pillows(name, picture, tmp_path):
+    mode, format, options, tolerance, kind = DECODED[name]
+    source = picture if mode in ("RGBA", "LA") else picture.convert("RGB")
+    path = written(tmp_path / "any.name", encoded(source.convert(mode), format, **options))
+    info = inspect(path)
+    assert (info.width, info.height, info.kind, info.orientation) == (90, 60, kind, 1)
+    assert info.format.upper() == format
+    with Image.open(path) as image:
+        expected = on_white(image) if kind == ALPHA else np.asarray(image.convert("RGB"))
+    got = read_image(path)
+    assert got.dtype == np.uint8 and got.shape == (60, 90, 3)
+    assert np.abs(got.astype(int) - expected).max() <= tolerance
+
+
+def test_16_bit_png_is_divided_by_256(rng, tmp_path):
+    """Pillow itself clips these when it converts them to RGB."""
+    values = rng.integers(0, 65536, (5, 7), np.uint16)
+    path = written(tmp_path / "deep.png", encoded(Image.fromarray(values), "PNG"))
+    np.testing.assert_array_equal(read_image(path), np.repeat((values >> 8)[..., None], 3, axis=2))
+
+
+def test_of_a_moving_gif_the_first_frame_is_read_and_its_size_is_the_frames(tmp_path):
+    frames = [Image.new("P", (20, 10), colour) for colour in (1, 2)]
+    for frame in frames:
+        frame.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    contents = bytearray(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    contents[6:8] = struct.pack("<H", 40)  # the whole picture is wider than its first frame
+    path = written(tmp_path / "moving.gif", contents)
+    assert inspect(path)[:2] == (20, 10)
+    np.testing.assert_array_equal(read_image(path), np.full((10, 20, 3), (0, 255, 0)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_orientation(format, orientation, picture, tmp_path):
+    options = {"lossless": True} if format == "WEBP" else {}
+    contents = encoded(picture.convert("RGB"), format, exif=exif(orientation), **options)
+    path = written(tmp_path / "turned", contents)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    info = inspect(path)
+    assert (info.height, info.width, info.orientation) == (*expected.shape[:2], orientation)
+    assert np.abs(read_image(path).astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("data", [b"", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"nonsense"])
+def test_damaged_exif_data_say_nothing(data, picture, tmp_path):
+    path = written(tmp_path / "a.jpg", encoded(picture.convert("RGB"), "JPEG", exif=b"Exif\0\0" + data))
+    assert inspect(path).orientation == 1
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 4, 8])
+@pytest.mark.parametrize("options", [{}, {"subsampling": "4:4:4"}])
+def test_part_of_a_jpeg(ratio, options, picture):
+    """The window is cut from what Pillow's draft mode, which shrinks in the same way, gives of the whole."""
+    big = picture.convert("RGB").resize((400, 301), Image.Resampling.BICUBIC)
+    contents = encoded(big, "JPEG", quality=95, **options)
+    top, left, height, width = 3, 5, 20, 21
+    got = decode_part(contents, tf.constant(JPEG), tf.constant(ratio), tf.constant([top, left, height, width]))
+    whole = Image.open(io.BytesIO(contents))
+    whole.draft("RGB", (400 // ratio, 301 // ratio))
+    expected = np.asarray(whole, int)
+    assert expected.shape == (-(-301 // ratio), 400 // ratio, 3)
+    assert got.shape == (height, width, 3)
+    assert np.abs(expected[top : top + height, left : left + width] - got.numpy()).max() <= 2
+
+
+@pytest.mark.parametrize("kind", [OPAQUE, ALPHA])
+def test_part_of_a_png(kind, picture):
+    image = picture.convert("RGBA" if kind == ALPHA else "RGB")
+    got = decode_part(encoded(image, "PNG"), tf.constant(kind), tf.constant(1), tf.constant([7, 11, 20, 30]))
+    assert np.abs(on_white(image)[7:27, 11:41].astype(int) - got.numpy()).max() <= 1
+
+
+def test_junk_after_a_jpeg_is_not_a_fault(picture, tmp_path):
+    whole = encoded(picture.convert("RGB"), "JPEG")
+    path = written(tmp_path / "a.jpg", whole + b"\0" * 5000)
+    assert np.abs(read_image(path).astype(int) - np.asarray(Image.open(io.BytesIO(whole)))).max() <= 2
+
+
+def png_of(width, height):
+    """A PNG that declares a size and has nearly no data."""
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def sample(format, mode="RGB", **options):
+    gradient = np.linspace(0, 255, 40 * 30 * 4).reshape(30, 40, 4).astype(np.uint8)
+    return encoded(Image.fromarray(gradient).convert(mode), format, **options)
+
+
+# name -> (contents, what the message says)
+def gif_of(frames, side):
+    """Frames of `side` pixels squared that hold no data; the first's own size is small."""
+    sizes = [(3, 3)] + [(side, side)] * frames if frames > 1 else [(side, side)]
+    frame = [struct.pack("<4xHHB", *size, 0) for size in sizes]
+    return b"GIF89a" + bytes(7) + b"".join(b"," + each + b"\2\1\0\0" for each in frame) + b";"
+
+
+REFUSED = {
+    "empty": (b"", "is empty .*download it again"),
+    "text": (b"hello, world", "is no image"),
+    "zeros": (bytes(1000), "is no image"),
+    "page": (b"\n<!DOCTYPE html><html>not found</html>", "is text .HTML.* Download the image itself"),
+    "drawing": (b"<svg xmlns=''/>", "is text"),
+    "tiff": (sample("TIFF"), "is TIFF, .* Convert it to PNG or JPEG"),
+    "avif": (b"\0\0\0\x20ftypavif\0\0\0\0" + bytes(50), "is AVIF or HEIC, .* Convert it"),
+    "palette bmp": (sample("BMP", "P"), "BMP with a palette .* Convert it"),
+    "grey bmp": (sample("BMP", "L"), "BMP with a palette .* Convert it"),
+    "moving webp": (
+        sample("WEBP", save_all=True, append_images=[Image.new("RGB", (40, 30))]),
+        "moving WebP, .* Convert it",
+    ),
+    "cut jpeg": (sample("JPEG")[:-2], "is truncated: .*download it again"),
+    "half a jpeg": (sample("JPEG")[:400], "is truncated"),
+    "jpeg's first bytes": (sample("JPEG")[:3], "is truncated"),
+    "cut png": (sample("PNG")[:-5], "is truncated"),
+    "half a png": (sample("PNG")[: len(sample("PNG")) // 2], "is truncated"),
+    "png's first bytes": (sample("PNG")[:20], "is truncated"),
+    "cut bmp": (sample("BMP")[:-1], "is truncated"),
+    "cut webp": (sample("WEBP")[:-1], "is truncated"),
+    "gif's first bytes": (sample("GIF")[:20], "is truncated"),
+    "jpeg without a picture": (b"\xff\xd8\xff\xd9", "is (damaged|truncated)"),
+    "png of no size": (png_of(0, 5), "is damaged: its PNG header"),
+    "bomb": (png_of(20_000, 20_000), r"has 20000x20000 pixels; at most 50,000,000 .* max_pixels"),
+    "gif of many pixels": (gif_of(600, 60_000), r"has 2,160,000,000,009 pixels in 601 frames; at most 268,435,456 are"),
+    "gif cut within its first frame": (gif_of(1, 9)[:-3], "is truncated"),
+    "a jpeg of nothing but junk": (b"\xff\xd8\xff" + bytes(2**17 + 9), "is damaged"),
+    "a jpeg of empty segments": (b"\xff\xd8" + b"\xff\xfe\0\2" * (2**17 + 9), "is truncated"),
+    "a png of empty chunks": (b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0teXt\0\0\0\0" * (2**17 + 9), "is damaged"),
+    "12-bit jpeg": (b"\xff\xd8\xff\xc1\0\x11\x0c\0\x08\0\x08\x03" + bytes(40), "JPEG of a rare kind"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_its_header(name, tmp_path):
+    contents, words = REFUSED[name]
+    path = written(tmp_path / "it.jpg", contents)
+    assert isinstance(examine(path), str)
+    for function in (inspect, read_image):
+        with pytest.raises(DataError, match=rf"it\.jpg .*{words}"):
+            function(path)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.io, "decode_image", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(DataError, match="pixels"):
+        read_image(written(tmp_path / "bomb.png", png_of(20_000, 20_000)))
+
+
+def test_the_limit_of_pixels_is_a_parameter(tmp_path):
+    path = written(tmp_path / "a.png", sample("PNG"))
+    assert inspect(path, max_pixels=1200)[:2] == (40, 30)
+    with pytest.raises(DataError, match="at most 1,199"):
+        inspect(path, max_pixels=1199)
+
+
+def damaged_within(contents):
+    middle = len(contents) // 2
+    return contents[:middle] + bytes(20) + contents[middle + 20 :]
+
+
+@pytest.mark.parametrize("contents", [damaged_within(sample("PNG")), png_of(40, 30)])
+def test_damage_that_only_decoding_finds(contents, tmp_path):
+    path = written(tmp_path / "a.png", contents)
+    info = inspect(path)
+    assert "PNG data cannot be decoded" in undecodable(path, info)
+    with pytest.raises(DataError, match=r"a.png is damaged: its PNG data cannot be decoded\. Copy"):
+        read_image(path)
+
+
+def test_a_file_that_changed_since(tmp_path):
+    path = written(tmp_path / "a.png", sample("PNG"))
+    info = inspect(path)
+    assert undecodable(path, info) is None
+    assert "has changed: it was 41x30" in undecodable(path, info._replace(width=41))
+    path.unlink()
+    assert "does not exist" in undecodable(path, info)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    path = written(tmp_path / "a.png", sample("PNG"))
+    os.truncate(path, 2**28 + 1)
+    assert "has 268,435,457 bytes; at most" in examine(path)
+
+
+def test_what_is_no_file(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"nothing\.jpg does not exist"):
+        read_image(tmp_path / "nothing.jpg")
+    with pytest.raises(DataError, match="is a folder"):
+        read_image(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(DataError, match="is no regular file"):
+        inspect(tmp_path / "pipe.jpg")
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", denied)
+    assert "may not be read" in examine(__file__)
+
+
+def test_names_need_not_be_text(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"\xff\xe4.png")
+    with open(path, "wb") as file:
+        file.write(sample("PNG"))
+    assert read_image(os.fsdecode(path)).shape == (30, 40, 3)

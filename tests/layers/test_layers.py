@@ -1,0 +1,255 @@
+"""One descriptor per layer, and the promises that every layer keeps."""
+
+import inspect
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rawcnn import layers
+from rawcnn.errors import UsageError
+from rawcnn.layers.variables import lecun_uniform, named_weights
+from rawcnn.nets.weights import load_weights, save_weights
+from rawcnn.ops import scaled_tanh
+from tests.numeric import assert_gradients_match
+
+CASES = {
+    "Conv2D": ({"filters": 4, "size": 3, "activation": tf.tanh}, (6, 5, 2), (6, 5, 4), 76),
+    "Conv2D strided": ({"filters": 4, "size": 3, "stride": 2, "padding": "VALID"}, (7, 8, 2), (3, 3, 4), 76),
+    "Conv2D groups": ({"filters": 6, "size": 3, "groups": 2, "activation": tf.tanh}, (4, 5, 4), (4, 5, 6), 114),
+    "PartialConv2D": ({"table": "X . X\nX X .", "size": 3, "activation": scaled_tanh}, (5, 6, 2), (3, 4, 3), 39),
+    "Subsample": ({"activation": scaled_tanh, "w_init": lecun_uniform()}, (4, 6, 3), (2, 3, 3), 6),
+    "Dense": ({"units": 5, "activation": tf.tanh}, (7,), (5,), 40),
+    "MaxPool": ({"size": 3, "stride": 2}, (7, 9, 2), (3, 4, 2), 0),
+    "AveragePool": ({}, (4, 6, 3), (2, 3, 3), 0),
+    "AveragePool same": ({"size": 3, "stride": 2, "padding": "SAME"}, (5, 6, 2), (3, 3, 2), 0),
+    "LRN": ({"n": 3, "alpha": 0.1}, (3, 4, 6), (3, 4, 6), 0),
+    "BatchNorm": ({"momentum": 0.9}, (3, 4, 2), (3, 4, 2), 4),
+    "BatchNorm unscaled": ({"scale": False, "activation": tf.tanh}, (3, 4, 2), (3, 4, 2), 2),
+    "Dropout": ({"rate": 0.4}, (3, 4, 2), (3, 4, 2), 0),
+    "Inception": (
+        {
+            "conv1x1": 2,
+            "conv3x3_reduce": 1,
+            "conv3x3": 2,
+            "conv5x5_reduce": 1,
+            "conv5x5": 2,
+            "pool_proj": 1,
+            "activation": tf.tanh,
+        },
+        (3, 4, 2),
+        (3, 4, 7),
+        87,
+    ),
+    "Flatten": ({}, (3, 4, 2), (24,), 0),
+    "RBF": ({"centres": np.sign(np.sin(np.arange(1, 31, dtype=np.float32))).reshape(5, 6)}, (6,), (5,), 0),
+}
+every_layer = pytest.mark.parametrize("case", CASES)
+
+
+def build(case, seed=0):
+    kwargs, in_shape, _, _ = CASES[case]
+    kind = case.split()[0]
+    return getattr(layers, kind)(**kwargs, in_shape=in_shape, seed=seed)
+
+
+def images(case, rng, dtype=np.float32, count=2):
+    return tf.constant(rng.normal(size=(count, *CASES[case][1])).astype(dtype))
+
+
+def test_every_layer_has_a_descriptor():
+    public = {
+        name
+        for name, member in inspect.getmembers(layers, inspect.isclass)
+        if issubclass(member, layers.Layer) and member is not layers.Layer and not name.startswith("_")
+    }
+    assert public == {case.split()[0] for case in CASES}
+
+
+@every_layer
+def test_static_shape_is_the_run_shape(case, rng):
+    layer = build(case)
+    assert layer.out_shape == CASES[case][2]
+    assert layer(images(case, rng)).shape[1:] == layer.out_shape
+
+
+@every_layer
+def test_parameters(case):
+    layer = build(case)
+    assert layer.num_params() == CASES[case][3] == sum(math.prod(v.shape) for v in named_weights(layer).values())
+    assert all(v.dtype == tf.float32 for v in layer.variables if v.dtype.is_floating)
+
+
+@every_layer
+def test_eager_equals_graph(case, rng):
+    layer, x = build(case), images(case, rng)
+    np.testing.assert_allclose(layer(x), tf.function(layer)(x), rtol=1e-6, atol=1e-6)
+
+
+@every_layer
+def test_computes_in_the_dtype_of_its_input(case, rng):
+    layer, x = build(case), images(case, rng)
+    narrow = layer(tf.cast(x, tf.bfloat16))
+    assert narrow.dtype == tf.bfloat16 and layer(tf.cast(x, tf.float64)).dtype == tf.float64
+    np.testing.assert_allclose(tf.cast(narrow, tf.float32), layer(x), rtol=0.05, atol=0.05)
+
+
+@every_layer
+def test_every_weight_and_the_input_have_a_gradient(case, rng):
+    layer, x = build(case), images(case, rng)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(layer(x, training=True) ** 2)
+    for gradient in tape.gradient(total, [x, *named_weights(layer).values()]):
+        assert gradient is not None and float(tf.norm(gradient)) > 0
+
+
+@every_layer
+def test_numeric_gradient_of_the_input(case, rng):
+    assert_gradients_match(build(case), images(case, rng, np.float64, count=1).numpy())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case][3]])
+def test_numeric_gradient_of_the_weights(case, rng):
+    """The weights are float32, so the step is a power of two and the difference is divided by what it became."""
+    layer, x = build(case), images(case, rng, np.float64, count=1)
+    scale = tf.constant(np.cos(np.arange(math.prod(layer.out_shape))).reshape(layer.out_shape))
+    value = tf.function(lambda: tf.reduce_sum(layer(x) * scale))
+    for weight in named_weights(layer).values():
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(layer(x) * scale)
+        gradient, start = tape.gradient(total, weight).numpy(), weight.numpy()
+        for i in np.ndindex(start.shape):
+            ends, values = [], []
+            for h in (2.0**-10, -(2.0**-10)):
+                moved = start.copy()
+                moved[i] += np.float32(h)
+                weight.assign(moved)
+                ends.append(float(moved[i]))
+                values.append(float(value()))
+            numeric = (values[0] - values[1]) / (ends[0] - ends[1])
+            assert gradient[i] == pytest.approx(numeric, rel=1e-4, abs=1e-5)
+        weight.assign(start)
+
+
+@every_layer
+def test_save_and_load(case, rng, tmp_path):
+    one, other, x = build(case, seed=1), build(case, seed=2), images(case, rng)
+    save_weights(one, tmp_path / "w.npz")
+    load_weights(other, tmp_path / "w.npz")
+    np.testing.assert_array_equal(one(x), other(x))
+
+
+@every_layer
+def test_the_seed_decides_the_weights(case):
+    same = [[v.numpy() for v in build(case, seed=5).trainable_variables] for _ in range(2)]
+    for a, b in zip(*same, strict=True):
+        np.testing.assert_array_equal(a, b)
+    if "w" in named_weights(build(case)):
+        assert not np.array_equal(build(case, seed=5).w, build(case, seed=6).w)
+
+
+@pytest.mark.parametrize(
+    ("case", "make"),
+    [
+        ("Conv2D", lambda: keras.layers.Conv2D(4, 3, padding="same", activation="tanh")),
+        ("Conv2D strided", lambda: keras.layers.Conv2D(4, 3, strides=2, padding="valid")),
+        ("Dense", lambda: keras.layers.Dense(5, activation="tanh")),
+        ("MaxPool", lambda: keras.layers.MaxPooling2D(3, 2)),
+        ("AveragePool", lambda: keras.layers.AveragePooling2D(2)),
+        ("AveragePool same", lambda: keras.layers.AveragePooling2D(3, 2, padding="same")),
+        ("Flatten", keras.layers.Flatten),
+        ("Conv2D groups", lambda: keras.layers.Conv2D(6, 3, padding="same", groups=2, activation="tanh")),
+    ],
+)
+def test_equals_keras(case, make, rng):
+    ours, x, theirs = build(case), images(case, rng), make()
+    theirs.build((None, *CASES[case][1]))
+    theirs.set_weights([v.numpy() for v in named_weights(ours).values()])
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_equals_keras_in_training_and_after(rng):
+    ours, theirs = build("BatchNorm"), keras.layers.BatchNormalization(momentum=0.9)
+    theirs.build((None, 3, 4, 2))
+    gamma, beta = rng.normal(size=(2, 2)).astype(np.float32)
+    ours.gamma.assign(gamma)
+    ours.beta.assign(beta)
+    theirs.set_weights([gamma, beta, np.zeros(2), np.ones(2)])
+    x = images("BatchNorm", rng, count=3) * 3 + 1
+    np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-5)
+    pixels = 3 * 3 * 4  # Keras keeps the biased variance, Ioffe & Szegedy the unbiased one
+    biased = (theirs.moving_variance - 0.9) * pixels / (pixels - 1) + 0.9
+    np.testing.assert_allclose(ours.moving_variance, biased, rtol=1e-4)
+    for moving, value in ((theirs.moving_variance, ours.moving_variance), (theirs.moving_mean, ours.moving_mean)):
+        moving.assign(value)
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_has_the_same_gradients_in_float32_and_float64(rng):
+    """The float64 form is written with `tf.nn.moments`, the float32 form is TensorFlow's fused kernel."""
+    x, found = images("BatchNorm", rng, count=3), []
+    for dtype in (tf.float32, tf.float64):
+        layer, wide = build("BatchNorm"), tf.cast(x, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(wide)
+            total = tf.reduce_sum(tf.cast(tf.sin(layer(wide, training=True)), tf.float32))
+        found.append(tape.gradient(total, [wide, layer.gamma, layer.beta]) + [layer.moving_variance])
+    for narrow, wide in zip(*found, strict=True):
+        np.testing.assert_allclose(narrow, wide, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_keeps_its_share_and_the_mean_and_goes_on_from_its_counter():
+    layer, x = layers.Dropout(0.3, in_shape=(1000,), seed=7), tf.ones((100, 1000))
+    first, second = layer(x, training=True).numpy(), layer(x, training=True).numpy()
+    for y in (first, second):
+        assert set(np.unique(y)) == {np.float32(0), np.float32(1) / np.float32(0.7)}
+        assert (y > 0).mean() == pytest.approx(0.7, abs=5 * np.sqrt(0.3 * 0.7 / y.size))
+    assert (first != second).mean() == pytest.approx(2 * 0.3 * 0.7, abs=0.01)
+    resumed = layers.Dropout(0.3, in_shape=(1000,), seed=7)
+    resumed.calls.assign(1)
+    np.testing.assert_array_equal(resumed(x, training=True), second)
+    np.testing.assert_array_equal(layer(x), x)
+
+
+def test_inception_is_its_four_branches_written_out(rng):
+    """Against the raw ops of figure 2b, in the order of table 1."""
+    module, x = build("Inception"), images("Inception", rng)
+    w = {name.removesuffix("/w"): v for name, v in named_weights(module).items() if name.endswith("/w")}
+
+    def conv(x, name):
+        return tf.tanh(tf.nn.conv2d(x, w[name], 1, "SAME"))
+
+    branches = (
+        conv(x, "conv1x1"),
+        conv(conv(x, "conv3x3_reduce"), "conv3x3"),
+        conv(conv(x, "conv5x5_reduce"), "conv5x5"),
+        conv(tf.nn.max_pool2d(x, 3, 1, "SAME"), "pool_proj"),
+    )
+    np.testing.assert_allclose(module(x), tf.concat(branches, -1), rtol=1e-5, atol=1e-6)
+
+
+def test_lecun_uniform_is_bounded_by_each_units_own_fan_in():
+    layer = layers.PartialConv2D("X X\n. X", 5, in_shape=(9, 9, 2), w_init=lecun_uniform())
+    bounds = 2.4 / np.array([25, 50, 50])  # connections in reading order: (0, 0), (0, 1), (1, 1)
+    largest = np.abs(layer.w.numpy()).max(axis=(0, 1))
+    assert (largest <= bounds).all() and (largest > 0.8 * bounds).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.Conv2D(4, 3, in_shape=(6,)), r"Conv2D needs \(height, width, channels\), not \(6,\)"),
+        (lambda: layers.Conv2D(4, 3, in_shape=(6, 6, 3), groups=2), "3 channels and 4 filters cannot both be cut"),
+        (lambda: layers.Dropout(1.0, in_shape=(3,)), "from 0 up to but not 1"),
+        (lambda: layers.Dense(3, in_shape=(2, 2, 1)), "put a Flatten row before it"),
+        (lambda: layers.PartialConv2D("X X", 3, in_shape=(6, 6, 2)), "needs 2 rows"),
+        (lambda: layers.RBF(np.zeros((3, 4), np.float32), in_shape=(5,)), "centres of 4 numbers"),
+    ],
+)
+def test_errors_name_the_rule(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()

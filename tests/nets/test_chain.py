@@ -1,0 +1,99 @@
+"""The table and the chain that runs it: names, shapes, seeds, precision and errors."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rawcnn.errors import UsageError
+from rawcnn.layers import Conv2D, Dense, Flatten, MaxPool
+from rawcnn.layers.variables import he_normal, named_weights
+from rawcnn.nets.chain import Chain, row
+from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16, parse
+
+conv = row(Conv2D, activation=tf.nn.relu, w_init=he_normal)
+TABLE = (
+    ("conv1", conv(4, 3)),
+    ("pool1", row(MaxPool)(2)),
+    ("conv2", conv(8, 3, padding="VALID")),
+    ("flat", row(Flatten)()),
+    ("logits", row(Dense)(3)),
+)
+
+
+@pytest.fixture
+def net():
+    return Chain(TABLE, input_shape=(8, 8, 1))
+
+
+def test_one_name_everywhere(net, rng):
+    x = rng.normal(size=(2, 8, 8, 1)).astype(np.float32)
+    ends = net.endpoints(x)
+    assert list(ends) == ["conv1", "pool1", "conv2", "flat", "logits"] == [name for name, _ in net.rows]
+    assert {name: ends[name].shape[1:] for name in ends} == {name: getattr(net, name).out_shape for name in ends}
+    assert list(named_weights(net)) == ["conv1/w", "conv1/b", "conv2/w", "conv2/b", "logits/w", "logits/b"]
+    np.testing.assert_array_equal(net(x), ends["logits"])
+
+
+def test_endpoints_stop_at_until(net):
+    assert list(net.endpoints(tf.zeros((1, 8, 8, 1)), until="conv2")) == ["conv1", "pool1", "conv2"]
+    with pytest.raises(UsageError, match="no row 'conv9': choose one of conv1, pool1"):
+        net.endpoints(tf.zeros((1, 8, 8, 1)), until="conv9")
+
+
+def test_two_nets_of_one_table_share_no_variable(net):
+    other = Chain(TABLE, input_shape=(8, 8, 1))
+    assert not {v.ref() for v in net.variables} & {v.ref() for v in other.variables}
+
+
+def test_inserting_a_row_changes_no_other_rows_initial_weights(net):
+    longer = Chain((TABLE[0], ("extra", conv(4, 3)), *TABLE[1:]), input_shape=(8, 8, 1))
+    for name in ("conv1/w", "conv2/w", "logits/w"):
+        np.testing.assert_array_equal(named_weights(net)[name], named_weights(longer)[name])
+    assert not np.array_equal(net.conv1.w, Chain(TABLE, input_shape=(8, 8, 1), seed=1).conv1.w)
+
+
+def test_precision_is_the_policys(net, rng):
+    x = tf.constant(rng.normal(size=(2, 8, 8, 1)), tf.float32)
+    narrow = Chain(TABLE, input_shape=(8, 8, 1), policy=MIXED_BFLOAT16)
+    ends = narrow.endpoints(x)
+    assert ends["conv2"].dtype == tf.bfloat16 and ends["logits"].dtype == tf.float32
+    assert all(v.dtype == tf.float32 for v in narrow.variables)
+    np.testing.assert_allclose(ends["logits"], net(x), rtol=0.1, atol=0.02)
+
+
+def test_precision_by_name(monkeypatch):
+    assert parse("float32") == FLOAT32 and parse("bfloat16") == MIXED_BFLOAT16
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    if not tf.config.list_physical_devices("GPU"):
+        assert parse("auto") == FLOAT32
+    with pytest.raises(UsageError, match="'float16': choose one of float32, bfloat16, auto"):
+        parse("float16")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            (*TABLE, ("c2", conv(4, 3))),
+            r"Row 'c2' cannot follow an output of shape \(3,\): Conv2D needs \(height, width",
+        ),
+        ((("big", conv(4, 9, padding="VALID")),), "Row 'big' .* 9x9 window does not fit into 8 pixels"),
+        ((TABLE[0], TABLE[0]), "Row name 'conv1' is taken"),
+        ((("conv 1", conv(4, 3)),), "no Python name"),
+    ],
+)
+def test_errors_name_the_row(table, message):
+    with pytest.raises(UsageError, match=message):
+        Chain(table, input_shape=(8, 8, 1))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (2, 9, 8, 1), (2, 8, 8, 3)])
+def test_a_wrong_input_names_both_shapes(net, shape):
+    with pytest.raises(UsageError, match=r"takes images \[N, 8, 8, 1\], not"):
+        net(tf.zeros(shape))
+
+
+def test_two_heads_on_one_row_are_refused():
+    head = (("flat", row(Flatten)()),)
+    with pytest.raises(UsageError, match="'one' and 'two' both hang on row 'a'"):
+        Chain((("a", row(Flatten)()),), input_shape=(2, 2, 1), heads={"one": ("a", head), "two": ("a", head)})

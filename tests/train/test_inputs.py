@@ -1,0 +1,114 @@
+"""From a source to a net: sizes, views and test protocols; dense evaluation against crops taken one by one."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rawcnn.data.preprocess import Preprocess
+from rawcnn.data.source import Source
+from rawcnn.data.views import padded_crop, random_crop
+from rawcnn.errors import UsageError
+from rawcnn.layers import AveragePool, Conv2D, Dense, Flatten, MaxPool
+from rawcnn.nets import NETS
+from rawcnn.nets.chain import Chain, row
+from rawcnn.nets.cifar import cifar_basic
+from rawcnn.nets.inference import dense_logits
+from rawcnn.nets.vgg import vgg
+from rawcnn.train.inputs import Feed
+from rawcnn.train.losses import softmax_cross_entropy
+from rawcnn.train.recipes import RECIPES, Recipe, recipe_of
+
+LAB = Recipe(Preprocess(), "adam", 0.001, 8)
+CROPPED = Recipe(Preprocess(), "adam", 0.001, 8, crop=random_crop(0.75), share=0.75)
+
+
+@pytest.fixture
+def source(rng):
+    images = rng.integers(0, 256, size=(12, 40, 40, 3), dtype=np.uint8)
+    return Source(images, np.arange(12, dtype=np.int32) % 10, tuple("abcdefghij"))
+
+
+def test_every_net_has_recipes_that_exist():
+    assert set(RECIPES) == set(NETS) and all(set(recipes) <= {"paper", "lab", "ours"} for recipes in RECIPES.values())
+    assert recipe_of("alexnet", "paper").weight_decay == 5e-4
+    with pytest.raises(UsageError, match="alexnet_bn has no recipe 'paper': choose lab"):
+        recipe_of("alexnet_bn", "paper")
+
+
+def test_images_in_memory_are_scaled_by_the_preprocessing(source):
+    feed = Feed.of(LAB, source, 32)
+    assert feed.crop is None and feed.preprocess.resize == 32
+    expected = tf.image.resize(source.images, (32, 32)) / 255.0
+    np.testing.assert_allclose(feed.preprocess(source.images), expected, rtol=1e-5)
+    assert Feed.of(LAB, source, 40).preprocess.resize == 0
+
+
+@pytest.mark.slow
+def test_evaluators_average_the_views_of_their_protocol(source):
+    net, feed = cifar_basic(seed=1), Feed.of(CROPPED, source, 32)
+    got = feed.evaluator(net, softmax_cross_entropy, "10")(source).probabilities
+    edges = [(0, 0), (0, 10), (10, 0), (10, 10), (5, 5)]  # 30 of 40 pixels
+    wanted = np.zeros((12, 10))
+    for top, left in edges:
+        view = tf.image.resize(source.images[:, top : top + 30, left : left + 30], (32, 32)) / 255.0
+        wanted += (tf.nn.softmax(net(view)).numpy() + tf.nn.softmax(net(view[:, :, ::-1])).numpy()) / 10
+    np.testing.assert_allclose(got, wanted, atol=2e-3)  # at its border a box sees the pixels beside it
+    one = feed.evaluator(net, softmax_cross_entropy, "1")(source).probabilities
+    view = tf.image.resize(source.images[:, 5:35, 5:35], (32, 32)) / 255.0
+    np.testing.assert_allclose(one, tf.nn.softmax(net(view)), atol=2e-3)
+
+
+def test_padded_crops_are_for_training_alone(source):
+    recipe = Recipe(Preprocess(), "adam", 0.001, 8, crop=padded_crop(4))
+    net, feed = cifar_basic((40, 40, 3), seed=1), Feed.of(recipe, source, 40)
+    assert feed.crop is recipe.crop and feed.test_crop is None
+    got = feed.evaluator(net, softmax_cross_entropy)(source).probabilities
+    np.testing.assert_allclose(got, tf.nn.softmax(net(source.images / np.float32(255))), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_all_protocols_run_where_no_crops_are_trained_on(source):
+    net, feed = cifar_basic(seed=1), Feed.of(LAB, source, 32)
+    for crops in ("1", "10", "144", "dense"):
+        result = feed.evaluator(net, softmax_cross_entropy, crops)(source)
+        assert result.probabilities.shape == (12, 10) and np.allclose(result.probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_dense_is_the_mean_of_the_net_over_all_crops(rng):
+    """Without padding every position of the dense net is the net on a crop; crops lie one total stride apart."""
+    table = (
+        ("conv", row(Conv2D, activation=tf.nn.relu)(3, 3, padding="VALID")),
+        ("pool", row(MaxPool)(2)),
+        ("flat", row(Flatten)()),
+        ("fc", row(Dense, activation=tf.nn.relu)(7)),
+        ("logits", row(Dense)(4)),
+    )
+    net, x = Chain(table, input_shape=(8, 8, 2)), tf.constant(rng.normal(size=(3, 12, 10, 2)), tf.float32)
+    crops = [net(x[:, top : top + 8, left : left + 8]) for top in (0, 2, 4) for left in (0, 2)]
+    np.testing.assert_allclose(dense_logits(net, x), np.mean(crops, axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_dense_moves_a_global_average_pool_pixel_by_pixel(rng):
+    table = (("pool", row(AveragePool)(4)), ("flat", row(Flatten)()), ("logits", row(Dense)(3)))
+    net, x = Chain(table, input_shape=(4, 4, 2)), tf.constant(rng.normal(size=(2, 5, 4, 2)), tf.float32)
+    np.testing.assert_allclose(dense_logits(net, x), (net(x[:, :4]) + net(x[:, 1:])) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_dense_on_the_nets_own_size_is_the_net(rng):
+    net, x = vgg("A", (32, 32, 3), 5, seed=2), tf.constant(rng.uniform(size=(2, 32, 32, 3)), tf.float32)
+    np.testing.assert_allclose(dense_logits(net, x), net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_dense_names_the_row_that_has_no_dense_form():
+    with pytest.raises(UsageError, match=r"Row 'logits' \(RBF\) cannot be applied densely"):
+        dense_logits(NETS["lenet5"](), tf.zeros((1, 36, 36, 1)))
+
+
+def test_dense_refuses_small_images():
+    with pytest.raises(UsageError, match="at least as large"):
+        dense_logits(cifar_basic(), tf.zeros((1, 16, 32, 3)))
+
+
+def test_padding_needs_room():
+    with pytest.raises(UsageError, match="no room"):
+        Feed.of(recipe_of("lenet5"), Source(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, np.int32), ("a",)), 4)
