@@ -19,7 +19,7 @@ from benchmarks.harness import Child, machine_line, markdown_table, publish, run
 CASES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "lenet5": (("--net=lenet5", "--epochs=10"), "99.0", "99.05 (LeCun et al. 1998, 20 epochs)"),
     "lenet5_relu": (("--net=lenet5_relu", "--epochs=10"), "99.0", "-"),
-    "lenet5_tanh": (("--net=lenet5_tanh", "--epochs=10"), "98.8", "98.57 (a lab, 20,000 steps of 50)"),
+    "lenet5_tanh": (("--net=lenet5_tanh", "--epochs=10"), "98.8", "98.57 (a course, 20,000 steps of 50)"),
     "lenet5, distorted": (("--net=lenet5", "--epochs=30", "--distort"), "99.3", "99.2 (LeCun et al. 1998)"),
     "lenet5_relu, drawn digits only": (("--net=lenet5_relu", "--epochs=10", "--dataset=drawn"), "93", "-"),
 }

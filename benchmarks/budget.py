@@ -210,11 +210,11 @@ def budget(args: argparse.Namespace) -> str:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if recipe_of(args.net).small_ops:
         tf.config.threading.set_intra_op_parallelism_threads(1)
-    net, recipe, parts = build(args.net, args.batch_size, args.precision, parts=1)
+    net, recipe, shards = build(args.net, args.batch_size, args.precision, shards=1)
     layers = {row.name: row.kind for row in summary_rows(net)} | {"preprocess": "Preprocess"}
     weights = list(named_weights(net))
     _, source = drawn_source(net, recipe, args)
-    _, step = trainer(net, recipe, parts)
+    _, step = trainer(net, recipe, shards)
     data = iter(batches(source, args.batch_size, seed=0))
     trace = trace_steps(lambda n: step(data, tf.constant(n)), args.steps)
     ops = {event: parse_op(event, layers) for event in trace.ops}

@@ -71,8 +71,8 @@ def savers(state: TrainState, directory: Path) -> dict[str, Callable[[], object]
 
 def saving(net_name: str, rounds: int, base: Path) -> str:
     """A table for one net; the ways take turns, and the disk is let settle before each."""
-    net, recipe, parts = build(net_name, 64)
-    state, _ = trainer(net, recipe, parts)
+    net, recipe, shards = build(net_name, 64)
+    state, _ = trainer(net, recipe, shards)
     size = sum(v.numpy().nbytes for v in named_variables(state).values())
     directory = Path(tempfile.mkdtemp(dir=base))
     seconds: dict[str, list[float]] = {}
@@ -98,9 +98,9 @@ def saving(net_name: str, rounds: int, base: Path) -> str:
 
 def stepper(net_name: str, batch_size: int, checked: bool) -> Callable[[], object]:
     """One call makes one step, with or without the check: two graphs, each with a net of its own."""
-    net, recipe, parts = build(net_name, batch_size)
-    _state, step = trainer(net, recipe, parts)
-    height, width, channels = net.in_shape
+    net, recipe, shards = build(net_name, batch_size)
+    _state, step = trainer(net, recipe, shards)
+    height, width, channels = net.input_shape
     pad = recipe.preprocess.pad
     images, labels = drawn_data(4 * batch_size, (height - 2 * pad, width - 2 * pad, channels), net.out_shape[0])
     source = Source((images * 255).astype(np.uint8), labels.astype(np.int32), tuple(map(str, range(net.out_shape[0]))))

@@ -95,7 +95,7 @@ def draw_batch(net: Any, count: int) -> np.ndarray:
     With numbers near 1, LRN's alpha would change the last digits only, and a wrong alpha would pass.
     """
     size = np.float32(60 if any(isinstance(layer, LRN) for _, layer in net.rows) else 1)
-    return size * _generator("images").standard_normal((count, *net.in_shape), np.float32)
+    return size * _generator("images").standard_normal((count, *net.input_shape), np.float32)
 
 
 def _factors(outputs: Mapping[str, Any]) -> Arrays:
@@ -199,7 +199,7 @@ def table_row(name: str, count: int) -> list[str]:
     """The errors of one net at its own input size."""
     net = NETS[name]()
     weights, images = draw_weights(net), draw_batch(net, count)
-    cells = [name, "x".join(map(str, net.in_shape)), f"{net.num_params():,}"]
+    cells = [name, "x".join(map(str, net.input_shape)), f"{net.num_params():,}"]
     has_torch = importlib.util.find_spec("torch") is not None
     for ask, batch in ((net, images), (wide(NETS[name], weights), images.astype(np.float64))):
         ours = ask_rawcnn(ask, batch)

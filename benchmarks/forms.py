@@ -38,7 +38,7 @@ _alexnet_bn_256 = _alexnet_bn._replace(batch_size=256)
 _alexnet, _googlenet = Case("alexnet", 128, "bfloat16", 4), Case("googlenet", 64, "bfloat16", 4)
 
 CASES: dict[str, Case] = {
-    "parts": _lenet,
+    "shards": _lenet,
     "average_pool": _lenet,
     "add_bias": _lenet,
     "conv2d_strips": _lenet,
@@ -59,14 +59,14 @@ def what_it_is(form: str) -> str:
     """A form in a few words. Imports TensorFlow, so it is asked when all is measured."""
     from rawcnn.ops.fast.forms import FORMS
 
-    return "parts of a batch side by side, one thread per op" if form == "parts" else FORMS[form]
+    return "shards of a batch side by side, one thread per op" if form == "shards" else FORMS[form]
 
 
 def contenders(case: Case, forms: Sequence[str]) -> list[Contender]:
     """`step_time.py` on `case`, with all forms first, and then without each of `forms`."""
     flags = (f"--net={case.net}", f"--batch_size={case.batch_size}", f"--precision={case.precision}")
     shared = (sys.executable, "-m", "benchmarks.step_time", *flags, f"--steps={case.steps}", "--json")
-    without = {form: "--parts=1" if form == "parts" else f"--plain={form}" for form in forms}
+    without = {form: "--shards=1" if form == "shards" else f"--plain={form}" for form in forms}
     return [Contender(ALL, shared), *(Contender(form, (*shared, flag)) for form, flag in without.items())]
 
 

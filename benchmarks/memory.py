@@ -32,9 +32,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     args = parser.parse_args()
     batch_size = recipe_of(args.net).batch_size
-    net, recipe, parts = build(args.net, batch_size)
-    state, step = trainer(net, recipe, parts)
-    eval_step = make_eval_step(net, LOSSES[recipe.loss], recipe.preprocess, parts=parts)
+    net, recipe, shards = build(args.net, batch_size)
+    state, step = trainer(net, recipe, shards)
+    eval_step = make_eval_step(net, LOSSES[recipe.loss], recipe.preprocess, shards=shards)
     data = datasets.load("mnist", args.data_dir, validation=recipe.validation)
     print(f"Machine: {machine_line()}.\nepoch  resident MB")
     for now in fit(state, step, data.train, batch_size=batch_size, epochs=args.epochs, seed=0):

@@ -32,18 +32,18 @@ def inference_flops(net: Chain) -> int:
     return 2 * sum(layer.multiply_adds() for _, layer in net.rows)
 
 
-def convolution_peak(dtype: tf.DType, parts: int = 1, seconds: float = 1.0) -> float:
+def convolution_peak(dtype: tf.DType, shards: int = 1, seconds: float = 1.0) -> float:
     """GFLOP/s of a 3x3 convolution, `[32, 32, 32, 256]` to 256 maps, forward: the best of all calls in `seconds`.
 
-    With `parts` > 1 it runs as so many convolutions of a part of the batch side by side, as nets of small ops do.
+    With `shards` > 1 it runs as so many convolutions of a part of the batch side by side, as nets of small ops do.
     """
-    count = max(1, BATCH // parts)
+    count = max(1, BATCH // shards)
     x = tf.cast(tf.random.stateless_uniform((count, SIDE, SIDE, MAPS), (0, 0)), dtype)
     w = tf.cast(tf.random.stateless_uniform((3, 3, MAPS, MAPS), (0, 1)), dtype)
     convolve = tf.function(lambda images, w: [tf.nn.conv2d(part, w, 1, "SAME") for part in images])
-    convolve([x] * parts, w)  # traces
+    convolve([x] * shards, w)  # traces
     best, end = float("inf"), time.perf_counter() + seconds
     while (start := time.perf_counter()) < end:
-        convolve([x] * parts, w)
+        convolve([x] * shards, w)
         best = min(best, time.perf_counter() - start)
-    return 2 * parts * count * SIDE**2 * 9 * MAPS**2 / best / 1e9
+    return 2 * shards * count * SIDE**2 * 9 * MAPS**2 / best / 1e9

@@ -23,7 +23,7 @@ from benchmarks.harness import OURS, Plan, contender_parser, drawn_data, peak_me
 from benchmarks.peak import convolution_peak, inference_flops, training_flops
 from rawcnn.data.source import Source
 from rawcnn.layers.variables import named_weights
-from rawcnn.machine import one_thread_per_op, side_by_side
+from rawcnn.machine import one_thread_per_op, shards_of
 from rawcnn.nets import (
     NETS,
     precision,
@@ -38,25 +38,25 @@ from rawcnn.train.recipes import Recipe, recipe_of
 from rawcnn.train.step import TrainState, TrainStep, make_train_step
 
 
-def build(name: str, batch_size: int, precision_name: str = "float32", parts: int = 0) -> tuple[Chain, Recipe, int]:
-    """The net, its first recipe and the number of parts of a batch that run side by side (0: as the recipe says)."""
+def build(name: str, batch_size: int, precision_name: str = "float32", shards: int = 0) -> tuple[Chain, Recipe, int]:
+    """The net, its first recipe and the number of shards of a batch that run side by side (0: as the recipe says)."""
     recipe = recipe_of(name)
-    parts = parts or (side_by_side(batch_size) if recipe.small_ops else 1)
-    if recipe.small_ops and parts > 1:
+    shards = shards or (shards_of(batch_size) if recipe.small_ops else 1)
+    if recipe.small_ops and shards > 1:
         one_thread_per_op()
-    return NETS[name](policy=precision.parse(precision_name)), recipe, parts
+    return NETS[name](policy=precision.parse(precision_name)), recipe, shards
 
 
-def trainer(net: Chain, recipe: Recipe, parts: int) -> tuple[TrainState, TrainStep]:
+def trainer(net: Chain, recipe: Recipe, shards: int) -> tuple[TrainState, TrainStep]:
     """Training with Adam, whatever the recipe's optimizer, as the peers train."""
     state = TrainState(net, OPTIMIZERS["adam"](named_weights(net), 0.001))
     loss, heads = LOSSES[recipe.loss], recipe.head_weights
-    return state, make_train_step(state, loss, recipe.preprocess, parts=parts, head_weights=heads)
+    return state, make_train_step(state, loss, recipe.preprocess, shards=shards, head_weights=heads)
 
 
 def drawn_source(net: Chain, recipe: Recipe, args: argparse.Namespace) -> tuple[Plan, Source]:
     """The plan of `args` for this net, and the images that it asks for."""
-    height, width, channels = net.in_shape
+    height, width, channels = net.input_shape
     shape = (height - 2 * recipe.preprocess.pad, width - 2 * recipe.preprocess.pad, channels)
     classes = net.out_shape[0]
     todo = plan(args, shape)
@@ -68,9 +68,9 @@ Measured = tuple[list[float], dict[str, Any]]
 """Seconds of each timed block, and what else the report says."""
 
 
-def train(net: Chain, recipe: Recipe, parts: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
+def train(net: Chain, recipe: Recipe, shards: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
     """Train a block to warm up, then the timed ones."""
-    state, step = trainer(net, recipe, parts)
+    state, step = trainer(net, recipe, shards)
     ends, losses, waited = [], [], []
     epochs = todo.passes * (args.blocks + 1)
     for now in fit(state, step, source, batch_size=args.batch_size, epochs=epochs, seed=0):
@@ -81,13 +81,13 @@ def train(net: Chain, recipe: Recipe, parts: int, todo: Plan, source: Source, ar
     return np.diff(ends).tolist(), {"loss": losses, "data_share": round(float(np.median(waited)), 3)}
 
 
-def infer(net: Chain, recipe: Recipe, parts: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
+def infer(net: Chain, recipe: Recipe, shards: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
     """Classify a block of batches to warm up, then the timed ones."""
     net = frozen(net)
 
     @tf.function
     def logits(images: tf.Tensor) -> tf.Tensor:
-        return tf.concat([net(recipe.preprocess(part)) for part in tf.split(images, parts)], axis=0)
+        return tf.concat([net(recipe.preprocess(part)) for part in tf.split(images, shards)], axis=0)
 
     def block() -> None:
         for first in (k * args.batch_size % todo.images for k in range(todo.steps)):
@@ -102,9 +102,9 @@ TASKS: dict[str, tuple[Callable[..., Measured], Callable[[Chain], int]]] = {
 }
 
 
-def speeds(net: Chain, flops: int, images_per_second: float, parts: int) -> dict[str, float]:
+def speeds(net: Chain, flops: int, images_per_second: float, shards: int) -> dict[str, float]:
     """What the net computes in a second, and its share of what this process can compute at best."""
-    gflops, peak = images_per_second * flops / 1e9, convolution_peak(net.policy.compute, parts)
+    gflops, peak = images_per_second * flops / 1e9, convolution_peak(net.policy.compute, shards)
     return {
         "gflop_per_image": round(flops / 1e9, 4),
         "gflop_per_second": round(gflops, 1),
@@ -116,14 +116,14 @@ def speeds(net: Chain, flops: int, images_per_second: float, parts: int) -> dict
 def run(args: argparse.Namespace) -> None:
     """Measure the task, then the peak, and report."""
     task, count_flops = TASKS[args.task]
-    net, recipe, parts = build(args.net, args.batch_size, args.precision, args.parts)
+    net, recipe, shards = build(args.net, args.batch_size, args.precision, args.shards)
     todo, source = drawn_source(net, recipe, args)
-    seconds, more = task(net, recipe, parts, todo, source, args)
+    seconds, more = task(net, recipe, shards, todo, source, args)
     memory = peak_memory_mb()  # before the convolution that measures the peak takes its share
     images_per_second = todo.steps * args.batch_size / statistics.median(seconds)
-    more |= speeds(net, count_flops(net), images_per_second, parts)
+    more |= speeds(net, count_flops(net), images_per_second, shards)
     more |= {"ms_spread": [round(1000 * s / todo.steps, 4) for s in (min(seconds), max(seconds))]}
-    more |= {"parts": parts, "compute": net.policy.compute.name, "plain": args.plain, "peak_memory_mb": memory}
+    more |= {"shards": shards, "compute": net.policy.compute.name, "plain": args.plain, "peak_memory_mb": memory}
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
     report(OURS, args, seconds, todo.steps, versions, parameters=net.num_params(), **more)
     if not args.json:
@@ -143,7 +143,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--precision", choices=precision.NAMES, default="float32", help="of the computation")
     parser.add_argument(
-        "--parts", type=int, default=0, help="parts of a batch side by side; 0: as the net's recipe says"
+        "--shards", type=int, default=0, help="shards of a batch side by side; 0: as the net's recipe says"
     )
     parser.add_argument("--plain", default="", help="faster forms to leave out, or all; see rawcnn/forms.py")
     return parser.parse_args(arguments)

@@ -11,7 +11,7 @@ Where `alexnet --recipe=paper` is not Krizhevsky et al. 2012, and why:
 * Outputs are scaled up in training instead of down in testing where neurons are dropped: the same expectation.
 * The mean of ImageNet's colours is subtracted, not the mean image; colours changed by PCA are clipped to 0 ... 255.
 * The rate falls tenfold when validation accuracy has not risen for 3 epochs; the authors judged by eye.
-Where `alexnet_bn` and the others are not what labs run: the rate falls along a cosine, where they leave it as it is.
+Where `alexnet_bn` and the others are not what courses run: the rate falls along a cosine, where they leave it as it is.
 """
 
 from rawcnn.run import cli

@@ -3,9 +3,9 @@
     python examples/train_cifar.py --net=cifar_wide --epochs=5 --precision=auto
     python examples/train_cifar.py --net=cifar_fast --epochs=10 --precision=auto
 
-Result on CIFAR-10's test images, one run: cifar_wide 86.15 % (a lab: 81.07 %). See results/cifar.md.
-Where `cifar_wide` is not what the lab runs: the rate falls along a cosine instead of staying. Batch normalisation
-stands before and after each pool, as the lab's number of parameters, 15,573,150, wants it.
+Result on CIFAR-10's test images, one run: cifar_wide 86.15 % (a course: 81.07 %). See results/cifar.md.
+Where `cifar_wide` is not what the course runs: the rate falls along a cosine instead of staying. Batch normalisation
+stands before and after each pool, as the course's number of parameters, 15,573,150, wants it.
 `cifar_fast` is ours, and has not been trained to the end yet: no accuracy is claimed for it.
 """
 

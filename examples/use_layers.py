@@ -11,8 +11,8 @@ from rawcnn.data.sets.drawn import drawn_digits
 from rawcnn.layers import LRN, Conv2D, PartialConv2D
 
 # A layer needs nothing but the shape it follows, and is complete at once: no lazy build, no dummy batch.
-conv = Conv2D(4, 5, stride=2, in_shape=(28, 28, 1), activation=tf.nn.relu)
-norm = LRN(n=3, in_shape=conv.out_shape)
+conv = Conv2D(4, 5, stride=2, input_shape=(28, 28, 1), activation=tf.nn.relu)
+norm = LRN(n=3, input_shape=conv.out_shape)
 partial = PartialConv2D(
     """
     X . . . X X X . X X
@@ -21,7 +21,7 @@ partial = PartialConv2D(
     . . X X X . . X X X
     """,
     14,
-    in_shape=norm.out_shape,
+    input_shape=norm.out_shape,
 )  # each of the 10 outputs sees its own choice of the 4 maps
 weights = [*conv.trainable_variables, *partial.trainable_variables]
 

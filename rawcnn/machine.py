@@ -27,9 +27,9 @@ def has_bfloat16() -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
-def side_by_side(batch_size: int, threads: int | None = None) -> int:
-    """How many equal parts of a batch to compute side by side: a divisor of it, at most `threads` (one a core)."""
-    return max(parts for parts in range(1, (threads or cores()) + 1) if batch_size % parts == 0)
+def shards_of(batch_size: int, threads: int | None = None) -> int:
+    """How many equal shards of a batch to compute side by side: a divisor of it, at most `threads` (one a core)."""
+    return max(shards for shards in range(1, (threads or cores()) + 1) if batch_size % shards == 0)
 
 
 def one_thread_per_op(threads: int | None = None) -> None:

@@ -78,16 +78,16 @@ def load(
         if data_dir is None:
             raise UsageError("Which folder of images? Name it with --data_dir=DIR.")
         files, bad = open_folder(data_dir, bad_images=bad_images, max_pixels=max_pixels, log=log)
-        parts: dict[str, Labelled] = dict(files)
+        splits: dict[str, Labelled] = dict(files)
     else:
-        name, parts = _in_memory(name, data_dir, auto and data_dir is None, colour, seed, limit, log)
+        name, splits = _in_memory(name, data_dir, auto and data_dir is None, colour, seed, limit, log)
         bad = {}
     if limit:
-        parts = {part: source.sample(limit / len(source), seed) if limit < len(source) else source
-                 for part, source in parts.items()}  # fmt: skip
+        splits = {split: source.sample(limit / len(source), seed) if limit < len(source) else source
+                 for split, source in splits.items()}  # fmt: skip
     if colour:
-        parts = {part: in_colour(source) for part, source in parts.items()}
-    held_out = _held_out(parts, validation, seed)
+        splits = {split: in_colour(source) for split, source in splits.items()}
+    held_out = _held_out(splits, validation, seed)
     train = held_out["train"]
     if sample < 1:
         held_out["train"] = train.sample(sample, seed)
@@ -109,10 +109,10 @@ def _recognise(data_dir: str | os.PathLike[str], colour: bool) -> str:
     return "folder" if colour else "mnist"
 
 
-def _held_out(parts: Mapping[str, Labelled], validation: float, seed: int) -> dict[str, Labelled]:
-    """All three parts: those that are missing are cut off the training images."""
-    found = dict(parts)
-    missing = [part for part in ("test", "validation") if part not in found]
+def _held_out(splits: Mapping[str, Labelled], validation: float, seed: int) -> dict[str, Labelled]:
+    """All three splits: those that are missing are cut off the training images."""
+    found = dict(splits)
+    missing = [split for split in ("test", "validation") if split not in found]
     if not missing:
         return found
     total = len(found["train"])
@@ -121,8 +121,8 @@ def _held_out(parts: Mapping[str, Labelled], validation: float, seed: int) -> di
         raise DataError(
             f"{count} of {total:,} images cannot be held out for {' and '.join(missing)}: choose another --validation."
         )
-    for i, part in enumerate(missing):
-        found["train"], found[part] = found["train"].split(count, seed + i)
+    for i, split in enumerate(missing):
+        found["train"], found[split] = found["train"].split(count, seed + i)
     return found
 
 
@@ -158,9 +158,9 @@ def _in_memory(
 
 
 def _drawn(colour: bool, seed: int, limit: int | None, log: Log) -> dict[str, Labelled]:
-    parts: dict[str, Labelled] = {}
-    for part, count, part_seed in (("train", DRAWN_TRAIN, seed), ("test", DRAWN_TEST, TEST_SEED)):
+    splits: dict[str, Labelled] = {}
+    for split, count, split_seed in (("train", DRAWN_TRAIN, seed), ("test", DRAWN_TEST, TEST_SEED)):
         count = limit or (count // DRAWN_COLOUR_SHARE if colour else count)
-        images, labels = drawn_digits(count, seed=part_seed, cache_dir=cache_dir() / "drawn", log=log)
-        parts[part] = Source(coloured(images, part_seed) if colour else images, labels, DIGITS)
-    return parts
+        images, labels = drawn_digits(count, seed=split_seed, cache_dir=cache_dir() / "drawn", log=log)
+        splits[split] = Source(coloured(images, split_seed) if colour else images, labels, DIGITS)
+    return splits

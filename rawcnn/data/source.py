@@ -58,9 +58,9 @@ class Labelled:
         more = f" and {len(indices) - most} more" if len(indices) > most else ""
         return f"{'numbers ' if paths is None else ''}{', '.join(some)}{more}"
 
-    def sample(self: S, share: float, seed: int) -> S:
-        """About `share` (0 ... 1) of the images, the same share of each class, at least one each, in the old order."""
-        return self.take(np.sort(_stratified(self.labels, share, seed)))
+    def sample(self: S, fraction: float, seed: int) -> S:
+        """About `fraction` (0 ... 1) of the images of each class, at least one of each, in the old order."""
+        return self.take(np.sort(_stratified(self.labels, fraction, seed)))
 
     def split(self: S, count: int, seed: int) -> tuple[S, S]:
         """(all others, about `count` images with each class in proportion), drawn by `seed`, in the old order.
@@ -127,10 +127,10 @@ def check_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...]) -
         )
 
 
-def _stratified(labels: np.ndarray, share: float, seed: int, leave: int = 0) -> np.ndarray:
+def _stratified(labels: np.ndarray, fraction: float, seed: int, leave: int = 0) -> np.ndarray:
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(labels))
     chosen = []
     for label in np.unique(labels):
         of_class = order[labels[order] == label]
-        chosen.append(of_class[: min(max(1, round(share * len(of_class))), len(of_class) - leave)])
+        chosen.append(of_class[: min(max(1, round(fraction * len(of_class))), len(of_class) - leave)])
     return np.concatenate(chosen)

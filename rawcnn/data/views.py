@@ -3,7 +3,7 @@
 A box is (top, left, bottom, right) in pixels of the image, edges and not centres: the whole image is (0, 0, H, W). A
 `Crop` chooses boxes from the images' heights and widths alone, so that a source may choose before it decodes;
 `take_boxes` cuts them out. Papers scale an image first and crop whole pixels afterwards; here the box is chosen on the
-unscaled image, with the same share of it, and is scaled once. So a box lies anywhere between pixels, not on the scaled
+unscaled image, with the same part of it, and is scaled once. So a box lies anywhere between pixels, not on the scaled
 image's pixel grid (but for `padded_crop`); `scale_jitter` draws its scale from real numbers too.
 """
 
@@ -78,16 +78,16 @@ def _dimensions(x: tf.Tensor) -> list:
 # Views for training
 
 
-def random_crop(share: float = STANDARD, *, mirror: bool = True) -> Crop:
+def random_crop(central_fraction: float = STANDARD, *, mirror: bool = True) -> Crop:
     """AlexNet's training view: a square anywhere in the central square, mirrored half of the time. K = 1.
 
-    Krizhevsky et al. 2012, section 4.1: 224 x 224 of the central 256 x 256, `share` = 224 / 256 of the shorter side.
+    Krizhevsky et al. 2012, section 4.1: 224 x 224 of the central 256 x 256: 224 / 256 of the shorter side.
     """
-    _check_share(share)
+    _check_fraction(central_fraction)
 
     def crop(heights: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         down, right, flip = _uniform(seed, "random_crop", heights, 3)
-        return _square(_square(_whole(heights, widths)), share, down, right), _flipped(flip, mirror)
+        return _square(_square(_whole(heights, widths)), central_fraction, down, right), _flipped(flip, mirror)
 
     return crop
 
@@ -103,8 +103,8 @@ def scale_jitter(size: int = 224, low: int = 256, high: int = 512, *, mirror: bo
 
     def crop(heights: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         scale, down, right, flip = _uniform(seed, "scale_jitter", heights, 4)
-        share = size / (low + (high - low) * scale)
-        return _square(_whole(heights, widths), share, down, right), _flipped(flip, mirror)
+        fraction = size / (low + (high - low) * scale)
+        return _square(_whole(heights, widths), fraction, down, right), _flipped(flip, mirror)
 
     return crop
 
@@ -125,13 +125,13 @@ def area_crop(low: float = 0.08, high: float = 1.0, ratio: float = 4 / 3, *, mir
         whole = _whole(heights, widths)
         height, width = whole[..., 2], whole[..., 3]
         image = width / height
-        # The share s of the image with aspect a is sqrt(s * image / a) of its height, sqrt(s * a / image) of its width.
+        # An area s with aspect a is sqrt(s * image / a) of the image's height and sqrt(s * a / image) of its width.
         most = tf.minimum(high, ratio * tf.minimum(image, 1 / image))
         least = tf.minimum(low, most)
-        share = least + (most - least) * size
-        narrow, wide = tf.maximum(1 / ratio, share * image), tf.minimum(ratio, image / share)
+        area = least + (most - least) * size
+        narrow, wide = tf.maximum(1 / ratio, area * image), tf.minimum(ratio, image / area)
         aspect = narrow * (wide / narrow) ** shape
-        box_height, box_width = height * tf.sqrt(share * image / aspect), width * tf.sqrt(share * aspect / image)
+        box_height, box_width = height * tf.sqrt(area * image / aspect), width * tf.sqrt(area * aspect / image)
         return _inside(whole, box_height, box_width, down, right), _flipped(flip, mirror)
 
     return crop
@@ -158,12 +158,12 @@ def padded_crop(pad: int = 4, *, mirror: bool = True) -> Crop:
 
 
 def whole() -> Crop:
-    """The whole image, its aspect changed to that of a square: the labs' plain resize. K = 1."""
+    """The whole image, its aspect changed to that of a square: the courses' plain resize. K = 1."""
     return lambda heights, widths, seed: _unmirrored(_whole(heights, widths))
 
 
-def centre(share: float = 1.0) -> Crop:
-    """The central square, its side `share` (0 ... 1) of the shorter side. K = 1.
+def centre(central_fraction: float = 1.0) -> Crop:
+    """The central square, its side `central_fraction` (0 ... 1) of the shorter side. K = 1.
 
     1 is "resize the shorter side, then crop the centre"; 224 / 256 is the usual test view of ImageNet.
 
@@ -171,17 +171,17 @@ def centre(share: float = 1.0) -> Crop:
     >>> boxes.numpy()[0]
     array([[2., 4., 6., 8.]], dtype=float32)
     """
-    _check_share(share)
-    return lambda heights, widths, seed: _unmirrored(_square(_whole(heights, widths), share))
+    _check_fraction(central_fraction)
+    return lambda heights, widths, seed: _unmirrored(_square(_whole(heights, widths), central_fraction))
 
 
-def ten_crop(share: float = STANDARD) -> Crop:
+def ten_crop(central_fraction: float = STANDARD) -> Crop:
     """AlexNet's test: four corners and the centre of the central square, then their mirror images. K = 10.
 
     Krizhevsky et al. 2012, section 4.1. The order is top left, top right, bottom left, bottom right, centre.
     """
-    _check_share(share)
-    return lambda heights, widths, seed: _and_mirrored(_five(_square(_whole(heights, widths)), share))
+    _check_fraction(central_fraction)
+    return lambda heights, widths, seed: _and_mirrored(_five(_square(_whole(heights, widths)), central_fraction))
 
 
 def crops_144() -> Crop:
@@ -203,8 +203,8 @@ def crops_144() -> Crop:
     return crop
 
 
-def protocol(crops: str, share: float = STANDARD) -> Crop:
-    """The test protocol called "1" (`centre(share)`), "10" (`ten_crop(share)`) or "144" (`crops_144()`).
+def protocol(crops: str, central_fraction: float = STANDARD) -> Crop:
+    """The test protocol called "1" (`centre`), "10" (`ten_crop`) or "144" (`crops_144`).
 
     Raises `UsageError` for any other name.
     """
@@ -212,7 +212,7 @@ def protocol(crops: str, share: float = STANDARD) -> Crop:
         return crops_144()
     if crops not in ("1", "10"):
         raise UsageError(f"There is no test protocol of {crops!r} crops: choose 1, 10 or 144.")
-    return centre(share) if crops == "1" else ten_crop(share)
+    return centre(central_fraction) if crops == "1" else ten_crop(central_fraction)
 
 
 # Boxes in boxes: `outer` is [N, 1, 4], a result [N, K, 4]
@@ -226,7 +226,7 @@ def _whole(heights: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:
 def _inside(
     outer: tf.Tensor, height: tf.Tensor, width: tf.Tensor, down: float | tf.Tensor, right: float | tf.Tensor
 ) -> tf.Tensor:
-    """The box of `height` x `width` with the shares `down` and `right` of the spare room above it and to its left."""
+    """The box of `height` x `width` with the fractions `down` and `right` of the spare room above and left of it."""
     outer_top, outer_left, outer_bottom, outer_right = tf.unstack(outer, axis=-1)
     top = outer_top + down * (outer_bottom - outer_top - height)
     left = outer_left + right * (outer_right - outer_left - width)
@@ -234,16 +234,18 @@ def _inside(
 
 
 def _square(
-    outer: tf.Tensor, share: float | tf.Tensor = 1.0, down: float | tf.Tensor = 0.5, right: float | tf.Tensor = 0.5
+    outer: tf.Tensor, fraction: float | tf.Tensor = 1.0, down: float | tf.Tensor = 0.5, right: float | tf.Tensor = 0.5
 ) -> tf.Tensor:
-    """A square whose side is `share` of the shorter side of `outer`; in its centre, unless it is told where."""
-    side = share * tf.minimum(outer[..., 2] - outer[..., 0], outer[..., 3] - outer[..., 1])
+    """A square whose side is `fraction` of the shorter side of `outer`; in its centre, unless it is told where."""
+    side = fraction * tf.minimum(outer[..., 2] - outer[..., 0], outer[..., 3] - outer[..., 1])
     return _inside(outer, side, side, down, right)
 
 
-def _five(square: tf.Tensor, share: float) -> tf.Tensor:
+def _five(square: tf.Tensor, central_fraction: float) -> tf.Tensor:
     """Top left, top right, bottom left, bottom right and centre `[N, 5, 4]` of a square."""
-    return _square(square, share, tf.constant([0.0, 0.0, 1.0, 1.0, 0.5]), tf.constant([0.0, 1.0, 0.0, 1.0, 0.5]))
+    return _square(
+        square, central_fraction, tf.constant([0.0, 0.0, 1.0, 1.0, 0.5]), tf.constant([0.0, 1.0, 0.0, 1.0, 0.5])
+    )
 
 
 def _unmirrored(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -268,6 +270,9 @@ def _flipped(flip: tf.Tensor, mirror: bool) -> tf.Tensor:
     return flip < (0.5 if mirror else 0.0)
 
 
-def _check_share(share: float) -> None:
-    if not 0 < share <= 1:
-        raise UsageError(f"share must be side / shorter side, in 0 ... 1, not {share}: for 224 of 256 give 224 / 256.")
+def _check_fraction(central_fraction: float) -> None:
+    if not 0 < central_fraction <= 1:
+        raise UsageError(
+            f"central_fraction is side / shorter side, in 0 ... 1, not {central_fraction}: for 224 of 256 give "
+            "224 / 256."
+        )

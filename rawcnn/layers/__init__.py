@@ -1,12 +1,12 @@
 """Layers: small `tf.Module`s that own their variables and call one raw op each.
 
-A layer is complete when its constructor returns: it is told the shape it follows, `in_shape`, without the batch axis.
-Its whole contract is `.out_shape` (static), `.num_params()`, `.multiply_adds()` (per image), `.window` (size and
+A layer is complete when its constructor returns: it is told the shape it follows, `input_shape`, without the batch
+axis. Its whole contract is `.out_shape` (static), `.num_params()`, `.multiply_adds()` (per image), `.window` (size and
 stride, for the receptive field) and `layer(x, *, training=False)`. Images are `[N, H, W, C]`; the result has the
 dtype of `x`.
 
 >>> import tensorflow as tf
->>> conv = Conv2D(6, 5, in_shape=(28, 28, 1), activation=tf.nn.relu)
+>>> conv = Conv2D(6, 5, input_shape=(28, 28, 1), activation=tf.nn.relu)
 >>> conv.out_shape, conv.num_params(), conv(tf.zeros((2, 28, 28, 1))).shape
 ((28, 28, 6), 156, TensorShape([2, 28, 28, 6]))
 """

@@ -16,9 +16,9 @@ class Layer(tf.Module):
 
     window = (1, 1)
 
-    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]):
+    def __init__(self, input_shape: Sequence[int], out_shape: Sequence[int]):
         super().__init__(name=type(self).__name__.lower())
-        self.in_shape: Shape = tuple(int(d) for d in in_shape)
+        self.input_shape: Shape = tuple(int(d) for d in input_shape)
         self.out_shape: Shape = tuple(int(d) for d in out_shape)
 
     def num_params(self) -> int:

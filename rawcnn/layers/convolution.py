@@ -32,18 +32,18 @@ class Conv2D(Layer):
         stride: int = 1,
         padding: str = "SAME",
         *,
-        in_shape: Sequence[int],
+        input_shape: Sequence[int],
         groups: int = 1,
         activation: Activation | None = None,
         w_init: Initializer | None = None,
         b_init: float | Initializer = 0.0,
         seed: int = 0,
     ):
-        height, width, channels = ops.spatial(in_shape, "Conv2D")
+        height, width, channels = ops.spatial(input_shape, "Conv2D")
         if channels % groups or filters % groups:
             raise UsageError(f"{channels} channels and {filters} filters cannot both be cut into {groups} groups.")
         out = [ops.window_shape(length, size, stride, padding) for length in (height, width)]
-        super().__init__(in_shape, (*out, filters))
+        super().__init__(input_shape, (*out, filters))
         self.stride, self.padding, self.groups, self.activation = stride, padding, groups, activation
         self.window = (size, stride)
         self.w = weight_variable((size, size, channels // groups, filters), w_init, seed=fold(seed, "w"))
@@ -72,7 +72,7 @@ class PartialConv2D(Layer):
     `X` and `.`. Only existing connections have weights: `w` is `[size, size, connections]`. Raises `UsageError` when
     the table does not match the input maps (LeCun et al. 1998, section II.B and table I).
 
-    >>> layer = PartialConv2D("X . X\\nX X .", 3, in_shape=(8, 8, 2))
+    >>> layer = PartialConv2D("X . X\\nX X .", 3, input_shape=(8, 8, 2))
     >>> layer.out_shape, layer.num_params()
     ((6, 6, 3), 39)
     """
@@ -83,13 +83,13 @@ class PartialConv2D(Layer):
         size: int,
         padding: str = "VALID",
         *,
-        in_shape: Sequence[int],
+        input_shape: Sequence[int],
         activation: Activation | None = None,
         w_init: Initializer | None = None,
         b_init: float | Initializer = 0.0,
         seed: int = 0,
     ):
-        height, width, channels = ops.spatial(in_shape, "PartialConv2D")
+        height, width, channels = ops.spatial(input_shape, "PartialConv2D")
         table = ops.connections(table) if isinstance(table, str) else np.asarray(table, bool)
         if table.ndim != 2 or len(table) != channels or not table.any(axis=0).all():
             raise UsageError(
@@ -97,7 +97,7 @@ class PartialConv2D(Layer):
                 f"needs {channels} rows, and at least one connection in every column."
             )
         out = [ops.window_shape(length, size, 1, padding) for length in (height, width)]
-        super().__init__(in_shape, (*out, table.shape[1]))
+        super().__init__(input_shape, (*out, table.shape[1]))
         self.table, self.padding, self.activation, self.window = table, padding, activation, (size, 1)
         fan_in = size * size * table.sum(axis=0)
         of_connection = fan_in[np.nonzero(table)[1]]

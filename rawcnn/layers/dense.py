@@ -25,17 +25,17 @@ class Dense(Layer):
         self,
         units: int,
         *,
-        in_shape: Sequence[int],
+        input_shape: Sequence[int],
         activation: Activation | None = None,
         w_init: Initializer | None = None,
         b_init: float | Initializer = 0.0,
         seed: int = 0,
     ):
-        if len(in_shape) != 1:
-            raise UsageError(f"Dense needs a flat input, not {tuple(in_shape)}: put a Flatten row before it.")
-        super().__init__(in_shape, (units,))
+        if len(input_shape) != 1:
+            raise UsageError(f"Dense needs a flat input, not {tuple(input_shape)}: put a Flatten row before it.")
+        super().__init__(input_shape, (units,))
         self.activation = activation
-        fan_in = int(in_shape[0])
+        fan_in = int(input_shape[0])
         self.w = weight_variable((fan_in, units), w_init, seed=fold(seed, "w"))
         self.b = bias_variable((units,), b_init, fan_in=fan_in, seed=fold(seed, "b"))
 
@@ -55,10 +55,10 @@ class Dropout(Layer):
     resumed run drops what an uninterrupted one would (Krizhevsky et al. 2012, section 4.2).
     """
 
-    def __init__(self, rate: float = 0.5, *, in_shape: Sequence[int], seed: int = 0):
+    def __init__(self, rate: float = 0.5, *, input_shape: Sequence[int], seed: int = 0):
         if not 0 <= rate < 1:
             raise UsageError(f"Dropout's rate is a share from 0 up to but not 1, not {rate}.")
-        super().__init__(in_shape, in_shape)
+        super().__init__(input_shape, input_shape)
         self.rate, self.seed = rate, seed
         self.calls = counter_variable()
 
@@ -74,9 +74,9 @@ class Dropout(Layer):
 class Flatten(Layer):
     """`[N, H, W, C] -> [N, H * W * C]`, in reading order."""
 
-    def __init__(self, *, in_shape: Sequence[int], seed: int = 0):
-        super().__init__(in_shape, (math.prod(in_shape),))
-        self.window = (int(in_shape[0]), 1)
+    def __init__(self, *, input_shape: Sequence[int], seed: int = 0):
+        super().__init__(input_shape, (math.prod(input_shape),))
+        self.window = (int(input_shape[0]), 1)
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         return tf.reshape(x, (-1, *self.out_shape))
@@ -88,10 +88,10 @@ class RBF(Layer):
     `centres` is `[K, D]`; the distances are taken in float32 when `x` is narrower (LeCun et al. 1998, eq. 7).
     """
 
-    def __init__(self, centres: np.ndarray, *, in_shape: Sequence[int], seed: int = 0):
-        if tuple(in_shape) != centres.shape[1:]:
-            raise UsageError(f"RBF has centres of {centres.shape[1]} numbers; the input has {tuple(in_shape)}.")
-        super().__init__(in_shape, (len(centres),))
+    def __init__(self, centres: np.ndarray, *, input_shape: Sequence[int], seed: int = 0):
+        if tuple(input_shape) != centres.shape[1:]:
+            raise UsageError(f"RBF has centres of {centres.shape[1]} numbers; the input has {tuple(input_shape)}.")
+        super().__init__(input_shape, (len(centres),))
         self.centres = centres
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:

@@ -20,7 +20,7 @@ class Inception(Layer):
     and the projection of a 3x3 max pooling. Every convolution has a bias and the activation (Szegedy et al. 2014,
     figure 2b and table 1).
 
-    >>> module = Inception(64, 96, 128, 16, 32, 32, in_shape=(28, 28, 192))
+    >>> module = Inception(64, 96, 128, 16, 32, 32, input_shape=(28, 28, 192))
     >>> module.out_shape, module.num_params(), module.conv5x5.w.shape
     ((28, 28, 256), 163696, TensorShape([5, 5, 16, 32]))
     """
@@ -36,24 +36,24 @@ class Inception(Layer):
         conv5x5: int,
         pool_proj: int,
         *,
-        in_shape: Sequence[int],
+        input_shape: Sequence[int],
         activation: Activation | None = tf.nn.relu,
         w_init: Initializer | None = None,
         b_init: float | Initializer = 0.0,
         seed: int = 0,
     ):
-        super().__init__(in_shape, (*in_shape[:2], conv1x1 + conv3x3 + conv5x5 + pool_proj))
+        super().__init__(input_shape, (*input_shape[:2], conv1x1 + conv3x3 + conv5x5 + pool_proj))
 
-        def conv(name: str, filters: int, size: int, shape: Sequence[int] = in_shape) -> Conv2D:
+        def conv(name: str, filters: int, size: int, shape: Sequence[int] = input_shape) -> Conv2D:
             settings: dict[str, Any] = {"activation": activation, "w_init": w_init, "b_init": b_init}
-            return Conv2D(filters, size, in_shape=shape, seed=fold(seed, name), **settings)
+            return Conv2D(filters, size, input_shape=shape, seed=fold(seed, name), **settings)
 
         self.conv1x1 = conv("conv1x1", conv1x1, 1)
         self.conv3x3_reduce = conv("conv3x3_reduce", conv3x3_reduce, 1)
         self.conv3x3 = conv("conv3x3", conv3x3, 3, self.conv3x3_reduce.out_shape)
         self.conv5x5_reduce = conv("conv5x5_reduce", conv5x5_reduce, 1)
         self.conv5x5 = conv("conv5x5", conv5x5, 5, self.conv5x5_reduce.out_shape)
-        self.pool = MaxPool(3, 1, "SAME", in_shape=in_shape)
+        self.pool = MaxPool(3, 1, "SAME", input_shape=input_shape)
         self.pool_proj = conv("pool_proj", pool_proj, 1)
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:

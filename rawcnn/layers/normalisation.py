@@ -23,15 +23,15 @@ class LRN(Layer):
     def __init__(
         self,
         *,
-        in_shape: Sequence[int],
+        input_shape: Sequence[int],
         k: float = 2.0,
         n: int = 5,
         alpha: float = 1e-4,
         beta: float = 0.75,
         seed: int = 0,
     ):
-        ops.spatial(in_shape, "LRN")
-        super().__init__(in_shape, in_shape)
+        ops.spatial(input_shape, "LRN")
+        super().__init__(input_shape, input_shape)
         self.k, self.n, self.alpha, self.beta = k, n, alpha, beta
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
@@ -43,7 +43,7 @@ class BatchNorm(Layer):
 
     In training by the batch's own statistics, see `ops.batch_norm`; else by `moving_mean` and `moving_variance`, which
     every training call moves by a share of 1 - `momentum` towards the batch's. `momentum` 0.99 and `epsilon` 0.001
-    are Keras's defaults, which the labs use; PyTorch's momentum of 0.1 is 0.9 here, its epsilon 1e-5. Statistics are
+    are Keras's defaults, which the courses use; PyTorch's momentum of 0.1 is 0.9 here, its epsilon 1e-5. Statistics are
     float32 whatever `x` is. `scale=False` leaves `gamma` out (Ioffe & Szegedy 2015, algorithms 1 and 2); an
     `activation` comes last.
     """
@@ -53,13 +53,13 @@ class BatchNorm(Layer):
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         *,
-        in_shape: Sequence[int],
+        input_shape: Sequence[int],
         scale: bool = True,
         activation: Activation | None = None,
         seed: int = 0,
     ):
-        _, _, channels = ops.spatial(in_shape, "BatchNorm")
-        super().__init__(in_shape, in_shape)
+        _, _, channels = ops.spatial(input_shape, "BatchNorm")
+        super().__init__(input_shape, input_shape)
         self.momentum, self.epsilon, self.activation = momentum, epsilon, activation
         self.gamma = weight_variable((channels,), constant(1.0), name="gamma") if scale else None
         self.beta = bias_variable((channels,), name="beta")

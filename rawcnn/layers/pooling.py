@@ -25,14 +25,14 @@ class Subsample(Layer):
         self,
         size: int = 2,
         *,
-        in_shape: Sequence[int],
+        input_shape: Sequence[int],
         activation: Activation | None = None,
         w_init: Initializer | None = None,
         b_init: float | Initializer = 0.0,
         seed: int = 0,
     ):
-        height, width, channels = ops.spatial(in_shape, "Subsample")
-        super().__init__(in_shape, (height // size, width // size, channels))
+        height, width, channels = ops.spatial(input_shape, "Subsample")
+        super().__init__(input_shape, (height // size, width // size, channels))
         self.size, self.activation, self.window = size, activation, (size, size)
         self.w = weight_variable((channels,), w_init, fan_in=size * size, seed=fold(seed, "w"))
         self.b = bias_variable((channels,), b_init, fan_in=size * size, seed=fold(seed, "b"))
@@ -52,13 +52,13 @@ class _Pool(Layer):
         stride: int | None = None,
         padding: str = "VALID",
         *,
-        in_shape: Sequence[int],
+        input_shape: Sequence[int],
         seed: int = 0,
     ):
-        height, width, channels = ops.spatial(in_shape, type(self).__name__)
+        height, width, channels = ops.spatial(input_shape, type(self).__name__)
         self.size, self.stride, self.padding = size, stride or size, padding
         out = [ops.window_shape(length, size, self.stride, padding) for length in (height, width)]
-        super().__init__(in_shape, (*out, channels))
+        super().__init__(input_shape, (*out, channels))
         self.window = (size, self.stride)
 
 

@@ -19,7 +19,7 @@ def _seed_pair(seed: int) -> tf.Tensor:
 
 
 def truncated_normal(stddev: float) -> Initializer:
-    """Normal with mean 0, redrawn beyond two standard deviations (the labs' `tf.truncated_normal`)."""
+    """Normal with mean 0, redrawn beyond two standard deviations (the courses' `tf.truncated_normal`)."""
     return lambda shape, fan_in, seed: tf.random.stateless_truncated_normal(shape, _seed_pair(seed), stddev=stddev)
 
 
@@ -43,7 +43,7 @@ def he_normal(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
 
 
 def glorot_uniform(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
-    """Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): what the labs' Keras layers begin with.
+    """Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): how Keras's layers begin.
 
     `fan_out` is the outputs that one input feeds: the last axis of `shape` times all axes but the last two.
     """

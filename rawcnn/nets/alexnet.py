@@ -1,4 +1,4 @@
-"""AlexNet as Krizhevsky, Sutskever and Hinton built it in 2012, and three variants that labs train today."""
+"""AlexNet as Krizhevsky, Sutskever and Hinton built it in 2012, and three variants that courses train today."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,8 +39,8 @@ def _alexnet(classes: int, groups: int) -> Table:
     )
 
 
-_lab: dict[str, Any] = {"w_init": glorot_uniform}
-_lab_conv, _lab_dense = row(Conv2D, **_relu, **_lab), row(Dense, **_relu, **_lab)
+_course: dict[str, Any] = {"w_init": glorot_uniform}
+_lab_conv, _lab_dense = row(Conv2D, **_relu, **_course), row(Dense, **_relu, **_course)
 
 
 def _hidden(classes: int, sizes: Sequence[int] = (4096, 4096)) -> Table:
@@ -50,7 +50,7 @@ def _hidden(classes: int, sizes: Sequence[int] = (4096, 4096)) -> Table:
         ("drop6", _dropout()),
         ("fc7", _lab_dense(sizes[1])),
         ("drop7", _dropout()),
-        ("logits", row(Dense, **_lab)(classes)),
+        ("logits", row(Dense, **_course)(classes)),
     )
 
 
@@ -68,7 +68,7 @@ ALEXNET_BN = (
     ("pool5", _pool()),
 )
 
-_valid = row(Conv2D, padding="VALID", **_relu, **_lab)
+_valid = row(Conv2D, padding="VALID", **_relu, **_course)
 
 ALEXNET_VALID = (
     ("conv1", _valid(96, 11, stride=4)),
@@ -137,7 +137,7 @@ def alexnet(
 def alexnet_bn(
     input_shape: Sequence[int] = (227, 227, 3), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
 ) -> Chain:
-    """The labs' AlexNet for CIFAR-10 scaled up to 227x227: one tower, batch normalisation after the ReLU for LRN.
+    """The courses' AlexNet for CIFAR-10 scaled up to 227x227: one tower, batch normalisation after the ReLU for LRN.
 
     >>> from rawcnn.nets.summary import summary
     >>> print(summary(alexnet_bn()))
@@ -168,7 +168,7 @@ def alexnet_bn(
 def alexnet_valid(
     input_shape: Sequence[int] = (224, 224, 3), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
 ) -> Chain:
-    """A lab's AlexNet without any padding and with a pool after conv2 in place of conv1.
+    """A course's AlexNet without any padding and with a pool after conv2 in place of conv1.
 
     >>> from rawcnn.nets.summary import summary
     >>> print(summary(alexnet_valid()))
@@ -200,7 +200,7 @@ def alexnet_dogs(
     seed: int = 0,
     policy: Policy = FLOAT32,
 ) -> Chain:
-    """A lab's AlexNet for Dogs vs. Cats, without a pool after conv5; `hidden=(300, 200)` is its small variant.
+    """A course's AlexNet for Dogs vs. Cats, without a pool after conv5; `hidden=(300, 200)` is its small variant.
 
     >>> from rawcnn.nets.summary import summary
     >>> print(summary(alexnet_dogs()))

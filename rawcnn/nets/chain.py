@@ -20,8 +20,8 @@ class Row:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def build(self, in_shape: Sequence[int], seed: int) -> Layer:
-        return self.layer(*self.args, in_shape=in_shape, seed=seed, **self.kwargs)
+    def build(self, input_shape: Sequence[int], seed: int) -> Layer:
+        return self.layer(*self.args, input_shape=input_shape, seed=seed, **self.kwargs)
 
 
 Table = tuple[tuple[str, Row], ...]
@@ -59,11 +59,11 @@ class Chain(tf.Module):
         policy: Policy = FLOAT32,
     ):
         super().__init__(name="chain")
-        self.in_shape = tuple(int(d) for d in input_shape)
+        self.input_shape = tuple(int(d) for d in input_shape)
         self.policy = policy
         self._row_names: tuple[str, ...] = ()
         self._head_of: dict[str, str] = {}  # row -> the head that hangs on it
-        shape = self.in_shape
+        shape = self.input_shape
         for name, pending in table:
             self._check_name(name)
             try:
@@ -108,7 +108,7 @@ class Chain(tf.Module):
         return sum(layer.num_statistics() for _, layer in self.rows)
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        """The output of the last row, in the policy's output dtype. `[N, *in_shape] -> [N, *out_shape]`."""
+        """The output of the last row, in the policy's output dtype. `[N, *input_shape] -> [N, *out_shape]`."""
         return self.endpoints(x, training=training)[self._row_names[-1]]
 
     def endpoints(self, x: tf.Tensor, *, training: bool = False, until: str | None = None) -> dict[str, tf.Tensor]:
@@ -116,8 +116,8 @@ class Chain(tf.Module):
         if until is not None and until not in self._row_names:
             raise UsageError(f"There is no row {until!r}: choose one of {', '.join(self._row_names)}.")
         x = tf.convert_to_tensor(x)
-        if x.shape.rank != len(self.in_shape) + 1 or not x.shape[1:].is_compatible_with(self.in_shape):
-            raise UsageError(f"The net takes images [N, {', '.join(map(str, self.in_shape))}], not {x.shape}.")
+        if x.shape.rank != len(self.input_shape) + 1 or not x.shape[1:].is_compatible_with(self.input_shape):
+            raise UsageError(f"The net takes images [N, {', '.join(map(str, self.input_shape))}], not {x.shape}.")
         x = tf.cast(x, self.policy.compute)
         outputs: dict[str, tf.Tensor] = {}
         for name, layer in self.rows:

@@ -1,4 +1,4 @@
-"""Nets for 32x32 colour images: two that a lab trains, and one that is fast."""
+"""Nets for 32x32 colour images: two that a course trains, and one that is fast."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,8 +25,8 @@ CIFAR_BASIC = (  #                            output    parameters
     ("fc6", row(Dense, **_he)(128)),  #       128        1,048,704
 )
 
-_lab: dict[str, Any] = {"w_init": glorot_uniform}
-_wide, _bn = row(Conv2D, activation=tf.nn.relu, **_lab), row(BatchNorm)
+_course: dict[str, Any] = {"w_init": glorot_uniform}
+_wide, _bn = row(Conv2D, activation=tf.nn.relu, **_course), row(BatchNorm)
 
 CIFAR_WIDE = (  #                                                 output      parameters
     ("conv1", _wide(128, 3)),  #                                  32x32x128        3,584
@@ -42,7 +42,7 @@ CIFAR_WIDE = (  #                                                 output      pa
     ("pool4", row(MaxPool)(5)),  #                                1x1x1024
     ("bn4b", _bn()),  #                                                            2,048
     ("flat", _flatten()),
-    ("fc5", row(Dense, activation=tf.sigmoid, **_lab)(60)),  #    60              61,500
+    ("fc5", row(Dense, activation=tf.sigmoid, **_course)(60)),  #    60              61,500
     ("drop5", row(Dropout)(0.001)),
 )
 
@@ -101,7 +101,7 @@ def cifar_basic(
 def cifar_wide(
     input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
 ) -> Chain:
-    """A lab's wide net for CIFAR-10: batch normalisation after every convolution and every pool.
+    """A course's wide net for CIFAR-10: batch normalisation after every convolution and every pool.
 
     >>> from rawcnn.nets.summary import summary
     >>> print(summary(cifar_wide()))
@@ -125,7 +125,7 @@ def cifar_wide(
     total                         15,573,150  1,201,599,064
     with moving averages: 15,579,550
     """
-    table = (*CIFAR_WIDE, ("logits", row(Dense, **_lab)(num_classes)))
+    table = (*CIFAR_WIDE, ("logits", row(Dense, **_course)(num_classes)))
     return Chain(table, input_shape=input_shape, seed=seed, policy=policy)
 
 

@@ -1,4 +1,4 @@
-"""GoogLeNet as Szegedy et al. built it in 2014, with its two auxiliary heads, and the variant that a lab trains."""
+"""GoogLeNet as Szegedy et al. built it in 2014, with its two auxiliary heads, and the variant that a course trains."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -114,7 +114,7 @@ def googlenet(
 def googlenet_dogs(
     input_shape: Sequence[int] = (214, 214, 3), num_classes: int = 2, *, seed: int = 0, policy: Policy = FLOAT32
 ) -> Chain:
-    """A lab's GoogLeNet for Dogs vs. Cats: no heads, and a layer of 1000 ReLU units before the last.
+    """A course's GoogLeNet for Dogs vs. Cats: no heads, and a layer of 1000 ReLU units before the last.
 
     >>> from rawcnn.nets.summary import summary
     >>> print(summary(googlenet_dogs()))

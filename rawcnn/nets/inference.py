@@ -19,13 +19,13 @@ def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
     see `check_dense`.
     """
     check_dense(net)
-    if x.shape[1] < net.in_shape[0] or x.shape[2] < net.in_shape[1]:
-        raise UsageError(f"Dense evaluation of {net.in_shape} needs images at least as large, not {x.shape[1:]}.")
+    if x.shape[1] < net.input_shape[0] or x.shape[2] < net.input_shape[1]:
+        raise UsageError(f"Dense evaluation of {net.input_shape} needs images at least as large, not {x.shape[1:]}.")
     x = tf.cast(x, net.policy.compute)
     window: tuple[int, ...] = (1, 1)  # what the next Dense sees of x
     for _, layer in net.rows:
         if isinstance(layer, Flatten):
-            window = layer.in_shape[:2]
+            window = layer.input_shape[:2]
         elif isinstance(layer, Dense):
             kernel = tf.reshape(tf.cast(layer.w, x.dtype), (*window, x.shape[-1], layer.out_shape[0]))
             x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), tf.cast(layer.b, x.dtype))

@@ -1,4 +1,4 @@
-"""LeNet-5 as LeCun, Bottou, Bengio and Haffner built it in 1998, and the two variants that labs train today."""
+"""LeNet-5 as LeCun, Bottou, Bengio and Haffner built it in 1998, and the two variants that courses train today."""
 
 import functools
 from collections.abc import Sequence
@@ -71,10 +71,10 @@ LENET5 = (  #                                                                  o
     ("logits", row(RBF)(DIGIT_BITMAPS)),  #                                    10     0: not trained
 )
 
-_lab = {"w_init": truncated_normal(0.1), "b_init": 0.1}
-_tanh_conv, _tanh_dense = row(Conv2D, activation=tanh, **_lab), row(Dense, activation=tanh, **_lab)
-_relu_conv, _relu_dense = row(Conv2D, activation=tf.nn.relu, **_lab), row(Dense, activation=tf.nn.relu, **_lab)
-_pool, _flatten, _linear = row(AveragePool), row(Flatten), row(Dense, **_lab)
+_course = {"w_init": truncated_normal(0.1), "b_init": 0.1}
+_tanh_conv, _tanh_dense = row(Conv2D, activation=tanh, **_course), row(Dense, activation=tanh, **_course)
+_relu_conv, _relu_dense = row(Conv2D, activation=tf.nn.relu, **_course), row(Dense, activation=tf.nn.relu, **_course)
+_pool, _flatten, _linear = row(AveragePool), row(Flatten), row(Dense, **_course)
 
 LENET5_TANH = (
     ("c1", _tanh_conv(6, 5)),
@@ -127,7 +127,7 @@ def lenet5(
 def lenet5_tanh(
     input_shape: Sequence[int] = (28, 28, 1), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
 ) -> Chain:
-    """The labs' LeNet-5: 28x28 input padded inside C1, plain average pooling, full C3, tanh, linear output.
+    """The courses' LeNet-5: 28x28 input padded inside C1, plain average pooling, full C3, tanh, linear output.
 
     >>> from rawcnn.nets.summary import summary
     >>> print(summary(lenet5_tanh()))
@@ -149,7 +149,7 @@ def lenet5_tanh(
 def lenet5_relu(
     input_shape: Sequence[int] = (32, 32, 1), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
 ) -> Chain:
-    """The labs' LeNet-5 with ReLU: digits padded to 32x32, plain average pooling, full C3, linear output.
+    """The courses' LeNet-5 with ReLU: digits padded to 32x32, plain average pooling, full C3, linear output.
 
     >>> from rawcnn.nets.summary import summary
     >>> print(summary(lenet5_relu()))

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.batches import in_order
-from rawcnn.data.images.decode import read_image
+from rawcnn.data.images.decode import read_rgb
 from rawcnn.data.images.digit_photo import read_digit
 from rawcnn.data.images.headers import MAX_PIXELS, inspect
 from rawcnn.data.images.stream import FileSource
@@ -30,15 +30,15 @@ from rawcnn.train import checkpoints, schedules
 class Classifier:
     """A net with its weights, how its test images were shown to it, and the names of its classes.
 
-    `share` of the shorter side is the central part that it looks at (1: all of the image); `size` is the pixels a side
-    of what goes into `preprocess`; `data_shape` is the (H, W, C) of its data set's images, (None, None, 3) for files.
+    `central_fraction` of the shorter side is the part that it looks at (1: all of the image); `size` is the pixels a
+    side of what goes into `preprocess`; `data_shape` is the (H, W, C) of its data's images, (None, None, 3) for files.
     """
 
     net: Chain
     preprocess: Preprocess
     class_names: tuple[str, ...]
     size: int
-    share: float
+    central_fraction: float
     data_shape: tuple[int | None, int | None, int]
     max_pixels: int = MAX_PIXELS
 
@@ -58,9 +58,11 @@ class Classifier:
         side = self.image_shape[0]
         if self.image_shape[2] == 1:
             return read_digit(path, side)
-        original = read_image(path, self.max_pixels)
+        original = read_rgb(path, self.max_pixels)
         of_files = self.data_shape[0] is None
-        crop = whole() if of_files and self.share == 1 else centre(self.share if of_files else 1.0)
+        crop = (
+            whole() if of_files and self.central_fraction == 1 else centre(self.central_fraction if of_files else 1.0)
+        )
         file = FileSource([os.fspath(path)], np.zeros(1, np.int32), ("unknown",), [inspect(path, self.max_pixels)])
         ((views, _),) = in_order(file, 1, crop, side)
         return _rounded(views[0, 0]), original
@@ -68,9 +70,9 @@ class Classifier:
     def probabilities(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
         """Every class's probability for images uint8 `[N, *image_shape]`: float32 `[N, K]`, rows summing to 1."""
         x = tf.constant(np.asarray(images, np.uint8).reshape(-1, *self.image_shape))
-        if self.data_shape[0] is not None and self.share < 1:
+        if self.data_shape[0] is not None and self.central_fraction < 1:
             heights, widths = (tf.repeat(length, tf.shape(x)[0]) for length in self.image_shape[:2])
-            x = take_boxes(x, *centre(self.share)(heights, widths, tf.zeros(2, tf.int64)), self.size)[:, 0]
+            x = take_boxes(x, *centre(self.central_fraction)(heights, widths, tf.zeros(2, tf.int64)), self.size)[:, 0]
         return tf.nn.softmax(self.net(self.preprocess(x))).numpy()
 
 
@@ -99,5 +101,11 @@ def load_run(directory: str | os.PathLike[str]) -> Classifier:
         for prefix in ("net/", "averages/")
     )
     assign(named_variables(net), own | averages, str(saved.path))
-    shown = Preprocess(**meta["preprocess"]), class_names, meta["size"], meta["share"], tuple(meta["data_shape"])
+    shown = (
+        Preprocess(**meta["preprocess"]),
+        class_names,
+        meta["size"],
+        meta["central_fraction"],
+        tuple(meta["data_shape"]),
+    )
     return Classifier(net, *shown, flags["max_pixels"])

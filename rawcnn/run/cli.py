@@ -17,7 +17,7 @@ with signals.quitting():  # TensorFlow takes seconds to import: a Ctrl-C then ne
     from rawcnn.data import datasets
     from rawcnn.data.images.headers import MAX_PIXELS
     from rawcnn.errors import RawcnnError, UsageError
-    from rawcnn.machine import cores, one_thread_per_op, side_by_side
+    from rawcnn.machine import cores, one_thread_per_op, shards_of
     from rawcnn.nets import input_shape, precision
     from rawcnn.run import directory as rundir
     from rawcnn.run.output import tell
@@ -135,7 +135,7 @@ def _how_to_go_on() -> str:
 
 def _train(names: Sequence[str], argv: Sequence[str]) -> None:
     recipe = _settle_flags(argv)
-    parts = _use_threads(recipe)
+    shards = _use_threads(recipe)
     directory = None
     if FLAGS.run:  # before the data, so that a mistake in --run shows at once
         directory = rundir.RunDir(FLAGS.run, resume=FLAGS.resume, overwrite=FLAGS.overwrite)
@@ -156,17 +156,17 @@ def _train(names: Sequence[str], argv: Sequence[str]) -> None:
     if directory is None:
         FLAGS.run = str(rundir.unused_name(FLAGS.net, FLAGS.dataset))
         directory = rundir.RunDir(FLAGS.run)
-    Session(directory, data, {name: FLAGS[name].value for name in names if name not in NOT_SAVED}, parts).run()
+    Session(directory, data, {name: FLAGS[name].value for name in names if name not in NOT_SAVED}, shards).run()
 
 
 def _use_threads(recipe: Recipe) -> int:
-    """Settle how many threads compute, before TensorFlow's first op; returns the parts of a batch side by side."""
+    """Settle how many threads compute, before TensorFlow's first op; returns the shards of a batch side by side."""
     FLAGS.threads = FLAGS.threads or cores()
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
     if recipe.small_ops:
         one_thread_per_op(FLAGS.threads)
-        return side_by_side(FLAGS.batch_size, FLAGS.threads)
+        return shards_of(FLAGS.batch_size, FLAGS.threads)
     if FLAGS.threads != cores():
         tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
         tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)

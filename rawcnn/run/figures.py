@@ -90,13 +90,13 @@ def show(axes: Any, image: NDArray[np.generic]) -> None:
     axes.spines[:].set_color("#BBBBBB")
 
 
-def percent(share: float) -> str:
-    """A share 0..1 as a percentage, with decimals only near certainty.
+def percent(fraction: float) -> str:
+    """A fraction 0..1 as a percentage, with decimals only near certainty.
 
-    >>> [percent(share) for share in (0.98, 0.9956, 0.0004, 1)]
+    >>> [percent(fraction) for fraction in (0.98, 0.9956, 0.0004, 1)]
     ['98 %', '99.6 %', '<0.1 %', '100 %']
     """
-    value = 100 * float(share)
+    value = 100 * float(fraction)
     if 0 < value < 0.1:
         return "<0.1 %"
     if 99.9 < value < 100:

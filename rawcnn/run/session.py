@@ -28,7 +28,7 @@ from rawcnn.run.progress import Display
 from rawcnn.train import checkpoints, schedules
 from rawcnn.train.evaluate import Evaluation, confusion_matrix
 from rawcnn.train.fit import Progress, fit, steps_per_epoch
-from rawcnn.train.inputs import Feed
+from rawcnn.train.inputs import Inputs
 from rawcnn.train.losses import LOSSES, softmax_cross_entropy
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import SCHEDULES, recipe_of
@@ -45,8 +45,8 @@ with `deterministic`.
 class Session:
     """A net, its data and its run directory, put together from `flags` (see `rawcnn.cli`); `run()` does the rest."""
 
-    def __init__(self, directory: RunDir, data: DataSet, flags: Mapping[str, Any], parts: int):
-        self.directory, self.data, self.flags, self.parts = directory, data, flags, parts
+    def __init__(self, directory: RunDir, data: DataSet, flags: Mapping[str, Any], shards: int):
+        self.directory, self.data, self.flags, self.shards = directory, data, flags, shards
         self.recipe = recipe_of(flags["net"], flags["recipe"])
         side = flags["input_size"]
         self.net = NETS[flags["net"]](
@@ -55,7 +55,7 @@ class Session:
             seed=flags["seed"],
             policy=precision.parse(flags["precision"]),
         )
-        self.feed = Feed.of(self.recipe, data.train, side)
+        self.inputs = Inputs.of(self.recipe, data.train, side)
         per_epoch = steps_per_epoch(data.train, flags["batch_size"])
         self.schedule = SCHEDULES[self.recipe.schedule](flags["learning_rate"], flags["epochs"] * per_epoch, per_epoch)
         optimizer = OPTIMIZERS[flags["optimizer"]](
@@ -68,13 +68,13 @@ class Session:
         self.train_step = make_train_step(
             self.state,
             training_loss,
-            self.feed.preprocess,
-            parts=parts,
+            self.inputs.preprocess,
+            shards=shards,
             head_weights=self.recipe.head_weights,
             timed=not flags["deterministic"],
         )
-        self.validate = self.feed.evaluator(self.net, loss, parts=parts)
-        self.test = self.feed.evaluator(self.net, loss, flags["crops"], parts=parts)
+        self.validate = self.inputs.evaluator(self.net, loss, shards=shards)
+        self.test = self.inputs.evaluator(self.net, loss, flags["crops"], shards=shards)
         self.best: dict[str, Any] | None = None
         self.sums: dict[str, Any] = {"loss_sum": 0.0, "correct": 0}
 
@@ -103,7 +103,7 @@ class Session:
     def _refuse_changes(self, saved: checkpoints.Checkpoint) -> None:
         """Raise `RunError` if what decides the numbers changed; the flags too, for flags.txt may be damaged."""
         then = saved.meta
-        if missing := {"data", "flags", "parts", "best", "sums", "history"} - then.keys():
+        if missing := {"data", "flags", "shards", "best", "sums", "history"} - then.keys():
             raise RunError(f"{saved.path} is of another version of rawcnn, without {min(missing)}: begin another run.")
         if then["data"] != self._data_facts():
             raise RunError(
@@ -113,9 +113,9 @@ class Session:
         if changed := [n for n, v in self.flags.items() if n not in MAY_CHANGE and then["flags"].get(n, v) != v]:
             was = ", ".join(f"--{name}={then['flags'][name]}" for name in changed)
             raise RunError(f"{saved.path} was trained with {was}, which flags.txt no longer says: put it back there.")
-        if self.flags["deterministic"] and then["parts"] != self.parts:
+        if self.flags["deterministic"] and then["shards"] != self.shards:
             raise RunError(
-                f"{saved.path} was computed in {then['parts']} parts a batch, and now it would be {self.parts}: "
+                f"{saved.path} was computed in {then['shards']} shards a batch, and now it would be {self.shards}: "
                 "with --deterministic give back the same --threads, or begin another run."
             )
 
@@ -144,8 +144,8 @@ class Session:
             batch_size=self.flags["batch_size"],
             epochs=self.flags["epochs"],
             seed=self.flags["seed"],
-            crop=self.feed.crop,
-            size=self.feed.size,
+            crop=self.inputs.crop,
+            size=self.inputs.size,
             augment=distort if self.flags["distort"] else self.recipe.augment,
             pause_every=self.flags["save_every"],
             **self.sums,
@@ -211,12 +211,12 @@ class Session:
         meta = {
             "flags": dict(self.flags),
             "data": self._data_facts(),
-            "parts": self.parts,
+            "shards": self.shards,
             "class_names": self.data.train.class_names,
-            "input_shape": self.net.in_shape,
-            "preprocess": self.feed.preprocess.as_dict(),
-            "size": self.feed.size,
-            "share": self.feed.share,
+            "input_shape": self.net.input_shape,
+            "preprocess": self.inputs.preprocess.as_dict(),
+            "size": self.inputs.size,
+            "central_fraction": self.inputs.central_fraction,
             "data_shape": self.data.train.shape,
             "best": self.best,
             "sums": self.sums,

@@ -15,9 +15,9 @@ EvalStep = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def make_eval_step(
-    net: Callable[[tf.Tensor], tf.Tensor], loss: Loss, preprocess: Preprocess, *, parts: int = 1
+    net: Callable[[tf.Tensor], tf.Tensor], loss: Loss, preprocess: Preprocess, *, shards: int = 1
 ) -> EvalStep:
-    """`eval_step(images, labels)` -> (losses `[N]`, probabilities `[N, K]`), for a batch that `parts` divides.
+    """`eval_step(images, labels)` -> (losses `[N]`, probabilities `[N, K]`), for a batch that `shards` divides.
 
     `images` is `[N, H, W, C]`, or `[N, views, H, W, C]`: losses and probabilities are then means over the views.
     """
@@ -33,7 +33,7 @@ def make_eval_step(
 
     @tf.function
     def eval_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shares = zip(tf.split(images, parts), tf.split(labels, parts), strict=True)
+        shares = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
         losses, probabilities = zip(*(evaluate_part(x, y) for x, y in shares), strict=True)
         return tf.concat(losses, axis=0), tf.concat(probabilities, axis=0)
 

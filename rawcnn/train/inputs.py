@@ -21,8 +21,8 @@ EVALUATED_AT_ONCE = 80 * 224 * 224  # pixels; and no more than 1,000 images
 
 
 @dataclass(frozen=True)
-class Feed:
-    """`size`: pixels a side of what goes into `preprocess`; `crop` and `test_crop`: the views; `share`: see `Recipe`.
+class Inputs:
+    """`size`: pixels a side of what goes into `preprocess`; `crop`, `test_crop`: the views; others: see `Recipe`.
 
     Images in memory of which whole views are taken (a crop of None) stay as they are, and `preprocess` scales them.
     """
@@ -31,15 +31,15 @@ class Feed:
     preprocess: Preprocess
     crop: Crop | None
     test_crop: Crop | None
-    share: float
+    central_fraction: float
 
     @property
     def cropped(self) -> bool:
-        """Whether nets are shown parts of images, at the centre where nothing else is said."""
-        return self.share < 1
+        """Whether nets are shown shards of images, at the centre where nothing else is said."""
+        return self.central_fraction < 1
 
     @staticmethod
-    def of(recipe: Recipe, source: Labelled, side: int) -> "Feed":
+    def of(recipe: Recipe, source: Labelled, side: int) -> "Inputs":
         """For a net whose input is `side` pixels a side."""
         size = side - 2 * recipe.preprocess.pad
         if size < 1:
@@ -47,13 +47,13 @@ class Feed:
                 f"An input of {side} pixels a side has no room within its {recipe.preprocess.pad} of padding."
             )
         all_of_it = whole() if source.shape[0] is None else None
-        test_crop = centre(recipe.share) if recipe.share < 1 else all_of_it
+        test_crop = centre(recipe.central_fraction) if recipe.central_fraction < 1 else all_of_it
         scaled = source.shape[0] is not None and source.shape[:2] != (size, size)
         preprocess = replace(recipe.preprocess, resize=size) if scaled else recipe.preprocess
-        return Feed(size, preprocess, recipe.crop or all_of_it, test_crop, recipe.share)
+        return Inputs(size, preprocess, recipe.crop or all_of_it, test_crop, recipe.central_fraction)
 
     def evaluator(
-        self, net: Chain, loss: Loss, crops: str = "1", *, parts: int = 1
+        self, net: Chain, loss: Loss, crops: str = "1", *, shards: int = 1
     ) -> Callable[[Labelled], Evaluation]:
         """`evaluate(source)` by the test protocol `crops`, one of `CROPS`.
 
@@ -62,16 +62,16 @@ class Feed:
         """
         apply: Callable[[tf.Tensor], tf.Tensor] = net
         crop, size, views, preprocess = self.test_crop, self.size, 1, self.preprocess
-        share = self.share if self.cropped else STANDARD
+        fraction = self.central_fraction if self.cropped else STANDARD
         if crops == "dense":
             check_dense(net)
-            apply, crop, size, views = partial(dense_logits, net), _central_square, round(self.size / share), 2
+            apply, crop, size, views = partial(dense_logits, net), _central_square, round(self.size / fraction), 2
             preprocess = replace(preprocess, resize=0)
         elif crops != "1":
-            crop, views = protocol(crops, share), int(crops)
-        batch_size = min(1000, EVALUATED_AT_ONCE // (size * size * views)) // parts * parts
-        step = make_eval_step(apply, loss, preprocess, parts=parts)
-        return partial(evaluate, step, batch_size=max(parts, batch_size), crop=crop, size=size)
+            crop, views = protocol(crops, fraction), int(crops)
+        batch_size = min(1000, EVALUATED_AT_ONCE // (size * size * views)) // shards * shards
+        step = make_eval_step(apply, loss, preprocess, shards=shards)
+        return partial(evaluate, step, batch_size=max(shards, batch_size), crop=crop, size=size)
 
 
 def _central_square(heights: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

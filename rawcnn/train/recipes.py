@@ -1,6 +1,6 @@
 """How each net is trained unless a flag says otherwise: a table, with the reason for what is not in the paper.
 
-`paper` is what the net's paper says, `lab` what the courses do that train it today, `ours` what we found to be fast.
+`paper` is what the net's paper says, `course` what the courses do that train it today, `ours` what we found to be fast.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,9 +23,10 @@ class Recipe:
 
     `schedule` is one of `SCHEDULES`; `weight_decay` is the optimizer's; `label_smoothing` acts in training only;
     `head_weights` are those of the losses of further heads; `crop` takes the training views (None: whole images), and
-    `share` is what the test crops keep of the shorter side; `augment` changes a batch's colours; `average` is the decay
-    of the weights' moving averages (0: none); `validation` is the share or count held out. `small_ops`: the ops are so
-    small that parts of a batch, side by side on one thread each, beat all threads on one op.
+    `central_fraction` is what the test crops keep of the shorter side; `augment` changes a batch's colours; `average`
+    is the decay of the weights' moving averages (0: none); `validation` is the fraction or count held out.
+    `small_ops`: the ops are so small that shards of a batch, side by side on one thread each, beat all threads on one
+    op.
     """
 
     preprocess: Preprocess
@@ -38,7 +39,7 @@ class Recipe:
     label_smoothing: float = 0.0
     head_weights: Mapping[str, float] = field(default_factory=dict)
     crop: Crop | None = None
-    share: float = 1.0
+    central_fraction: float = 1.0
     augment: Augment | None = None
     average: float = 0.0
     validation: float = 0.1
@@ -65,44 +66,44 @@ _imagenet = Preprocess.standardised((123.68, 116.78, 103.94), (58.4, 57.1, 57.4)
 _cifar = Preprocess.standardised((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
 
 _lenet: dict[str, Any] = {"optimizer": "adam", "learning_rate": 0.003, "validation": 1 / 30, "small_ops": True}
-# The labs' optimizer, rate and batch; but the rate falls along a cosine, where they leave it as it is.
-_lab: dict[str, Any] = {"preprocess": _unit, "optimizer": "adam"}
+# The courses' optimizer, rate and batch; but the rate falls along a cosine, where they leave it as it is.
+_course: dict[str, Any] = {"preprocess": _unit, "optimizer": "adam"}
 _2012 = Recipe(
-    _centred, "momentum", 0.01, 128, schedule="plateau", weight_decay=5e-4, crop=random_crop(), share=STANDARD,
-    augment=pca_lighting,
+    _centred, "momentum", 0.01, 128, schedule="plateau", weight_decay=5e-4, crop=random_crop(),
+    central_fraction=STANDARD, augment=pca_lighting,
 )  # fmt: skip
 # The paper's batches of 256 lay on four GPUs, 64 on each: here 64. S is drawn from 256 ... 512 (section 3.1).
 _vgg = Recipe(
-    _imagenet, "momentum", 0.01, 64, schedule="plateau", weight_decay=5e-4, crop=scale_jitter(), share=STANDARD,
-    augment=pca_lighting,
+    _imagenet, "momentum", 0.01, 64, schedule="plateau", weight_decay=5e-4, crop=scale_jitter(),
+    central_fraction=STANDARD, augment=pca_lighting,
 )  # fmt: skip
-_vgg_lab = Recipe(learning_rate=1e-4, batch_size=32, weight_decay=5e-4, **_lab)
+_vgg_course = Recipe(learning_rate=1e-4, batch_size=32, weight_decay=5e-4, **_course)
 # Section 6 names momentum 0.9, the fall of the rate, the crops and Polyak's averaging, but neither rate nor batch.
 _googlenet = Recipe(
     _imagenet, "momentum", 0.01, 64, schedule="4% every 8 epochs", head_weights={"aux1": 0.3, "aux2": 0.3},
-    crop=area_crop(), share=STANDARD, augment=photometric, average=0.999,
+    crop=area_crop(), central_fraction=STANDARD, augment=photometric, average=0.999,
 )  # fmt: skip
-_dogs = Recipe(learning_rate=1e-4, batch_size=32, **_lab)
+_dogs = Recipe(learning_rate=1e-4, batch_size=32, **_course)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     # The paper's stochastic diagonal Levenberg-Marquardt gives each weight a step size of its own; so does Adam. Batch
-    # and learning rate did best on validation images; the labs' 0.001 throughout takes more epochs to get there.
+    # and learning rate did best on validation images; the courses' 0.001 throughout takes more epochs to get there.
     "lenet5": {"paper": Recipe(_1998, loss="rbf_map", batch_size=64, **_lenet)},
-    "lenet5_tanh": {"lab": Recipe(_standardised, batch_size=128, **_lenet)},
-    "lenet5_relu": {"lab": Recipe(_padded, batch_size=128, **_lenet)},
-    "alexnet": {"paper": _2012, "lab": Recipe(learning_rate=1e-4, batch_size=64, **_lab)},
-    "alexnet_bn": {"lab": Recipe(learning_rate=0.001, batch_size=64, validation=0.2, **_lab)},
-    "alexnet_valid": {"lab": Recipe(learning_rate=1e-4, batch_size=64, **_lab)},
-    "alexnet_dogs": {"lab": _dogs},
-    "alexnet_dogs_small": {"lab": _dogs},
-    "vgg11": {"paper": _vgg, "lab": _vgg_lab},
-    "vgg13": {"paper": _vgg, "lab": _vgg_lab},
-    "vgg16c": {"paper": _vgg, "lab": _vgg_lab},
-    "vgg16": {"paper": _vgg, "lab": _vgg_lab},
-    "vgg19": {"paper": _vgg, "lab": _vgg_lab},
+    "lenet5_tanh": {"course": Recipe(_standardised, batch_size=128, **_lenet)},
+    "lenet5_relu": {"course": Recipe(_padded, batch_size=128, **_lenet)},
+    "alexnet": {"paper": _2012, "course": Recipe(learning_rate=1e-4, batch_size=64, **_course)},
+    "alexnet_bn": {"course": Recipe(learning_rate=0.001, batch_size=64, validation=0.2, **_course)},
+    "alexnet_valid": {"course": Recipe(learning_rate=1e-4, batch_size=64, **_course)},
+    "alexnet_dogs": {"course": _dogs},
+    "alexnet_dogs_small": {"course": _dogs},
+    "vgg11": {"paper": _vgg, "course": _vgg_course},
+    "vgg13": {"paper": _vgg, "course": _vgg_course},
+    "vgg16c": {"paper": _vgg, "course": _vgg_course},
+    "vgg16": {"paper": _vgg, "course": _vgg_course},
+    "vgg19": {"paper": _vgg, "course": _vgg_course},
     "googlenet": {"paper": _googlenet},
-    "googlenet_dogs": {"lab": _dogs},
-    "cifar_basic": {"lab": Recipe(learning_rate=0.001, batch_size=64, **_lab)},
+    "googlenet_dogs": {"course": _dogs},
+    "cifar_basic": {"course": Recipe(learning_rate=0.001, batch_size=64, **_course)},
     "cifar_fast": {
         "ours": Recipe(
             _cifar,
@@ -117,7 +118,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             average=0.99,
         )
     },
-    "cifar_wide": {"lab": Recipe(learning_rate=0.001, batch_size=32, **_lab)},
+    "cifar_wide": {"course": Recipe(learning_rate=0.001, batch_size=32, **_course)},
 }
 
 

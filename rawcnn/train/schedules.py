@@ -27,8 +27,8 @@ def cosine(learning_rate: float, total_steps: int, warmup_steps: int = 0) -> Sch
     def schedule(step: tf.Tensor) -> tf.Tensor:
         step = tf.cast(step, tf.float32)
         warmup = (step + 1.0) / max(warmup_steps, 1)
-        share = tf.clip_by_value((step - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
-        decay = 0.5 * (1.0 + tf.cos(math.pi * share))
+        fraction = tf.clip_by_value((step - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
+        decay = 0.5 * (1.0 + tf.cos(math.pi * fraction))
         return learning_rate * tf.where(step < warmup_steps, warmup, decay)
 
     return schedule

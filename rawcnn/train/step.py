@@ -68,14 +68,14 @@ def make_train_step(
     loss: Loss,
     preprocess: Preprocess,
     *,
-    parts: int = 1,
+    shards: int = 1,
     head_weights: Mapping[str, float] | None = None,
     timed: bool = True,
 ) -> TrainStep:
     """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
 
-    The iterator gives (images `[N, H, W, C]`, labels `[N]`) as `rawcnn.data.source.batches` does. With `parts` > 1
-    the batch is cut into that many equal parts whose gradients are computed side by side and added: the same update
+    The iterator gives (images `[N, H, W, C]`, labels `[N]`) as `rawcnn.data.source.batches` does. With `shards` > 1
+    the batch is cut into that many equal shards whose gradients are computed side by side and added: the same update
     (but for dropout, which draws for each part, and batch normalisation, which sees one part at a time).
     `head_weights` says by name how much the loss of each further head counts, as in `{"aux1": 0.3}`; the loss that is
     reported is that of the last row alone. Raises `UsageError` unless it names the net's heads. `timed=False` reads no
@@ -105,9 +105,9 @@ def make_train_step(
         return share, count_correct(logits, labels), tape.gradient(total, weights)
 
     def update(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        shares = zip(tf.split(images, parts), tf.split(labels, parts), strict=True)
+        shares = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
         losses, correct, grads = zip(*(gradients(x, y, images.shape[0]) for x, y in shares), strict=True)
-        sums = [tf.add_n(parts_of_one) for parts_of_one in zip(*grads, strict=True)]
+        sums = [tf.add_n(shards_of_one) for shards_of_one in zip(*grads, strict=True)]
         with tf.control_dependencies([require_finite(sums, tf.add_n(losses), state.step)]):
             state.optimizer.apply(sums, state.step)
             state.step.assign_add(1)

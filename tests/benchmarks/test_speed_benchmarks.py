@@ -147,16 +147,16 @@ def test_ops_are_traced_under_the_names_of_their_rows_and_heads() -> None:
 
 
 def test_every_faster_form_has_a_case_on_a_net_that_there_is() -> None:
-    assert set(forms.CASES) == {*FORMS, "parts"}
+    assert set(forms.CASES) == {*FORMS, "shards"}
     assert {case.net for case in forms.CASES.values()} <= set(NETS)
 
 
 def test_a_form_runs_against_itself_turned_off() -> None:
-    with_all, *without = forms.contenders(forms.CASES["lrn"], ["lrn", "parts"])
+    with_all, *without = forms.contenders(forms.CASES["lrn"], ["lrn", "shards"])
     assert with_all.name == forms.ALL and "--net=alexnet" in with_all.command
-    assert [c.command for c in without] == [(*with_all.command, flag) for flag in ("--plain=lrn", "--parts=1")]
+    assert [c.command for c in without] == [(*with_all.command, flag) for flag in ("--plain=lrn", "--shards=1")]
     args = step_time.parse(without[0].command[3:])
-    assert (args.plain, args.precision, args.parts, args.task) == ("lrn", "bfloat16", 0, "train")
+    assert (args.plain, args.precision, args.shards, args.task) == ("lrn", "bfloat16", 0, "train")
 
 
 def test_the_gain_is_taken_round_by_round() -> None:

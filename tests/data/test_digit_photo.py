@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from rawcnn.data.images.digit_photo import as_mnist, read_digit, read_image
+from rawcnn.data.images.digit_photo import as_mnist, read_digit, read_grey
 from rawcnn.errors import DataError
 
 FOUR = [[(0.35, 0.0), (0.0, 0.62), (0.8, 0.62)], [(0.6, 0.3), (0.6, 1.0)]]
@@ -174,7 +174,7 @@ GREY = photograph(draw(FOUR), noise=0, quality=95)
 def test_common_formats_give_the_same_grey(tmp_path, name, mode):
     path = tmp_path / name
     options = {"format": "PNG"} if name.endswith("txt") else {}
-    read = read_image(save(path, mode, GREY, **options))
+    read = read_grey(save(path, mode, GREY, **options))
     assert read.shape == GREY.shape and read.dtype == np.uint8
     # Palettes of 8 bits hold 216 colours, few of them grey; everything else is within a lossy codec's error.
     assert np.abs(read.astype(int) - GREY).mean() < (20 if mode == "P" else 3)
@@ -185,19 +185,19 @@ def test_the_palette_of_a_bmp_is_looked_up(tmp_path):
     image = Image.fromarray(np.uint8([[0, 1], [1, 0]]))
     image.putpalette([250, 250, 250, 10, 10, 10])
     image.save(tmp_path / "two.bmp")
-    np.testing.assert_array_equal(read_image(tmp_path / "two.bmp"), [[250, 10], [10, 250]])
+    np.testing.assert_array_equal(read_grey(tmp_path / "two.bmp"), [[250, 10], [10, 250]])
 
 
 @pytest.mark.parametrize("name", ["deep.png", "deep.tiff"])
 def test_16_bits_keep_their_high_byte(tmp_path, name):
     deep = GREY.astype(np.uint16) * 256 + 77
     Image.fromarray(deep).save(tmp_path / name)
-    np.testing.assert_array_equal(read_image(tmp_path / name), GREY)
+    np.testing.assert_array_equal(read_grey(tmp_path / name), GREY)
 
 
 def test_float_tiff_is_stretched(tmp_path):
     Image.fromarray(np.float32([[-1.0, 0.0], [1.0, np.nan]])).save(tmp_path / "float.tiff")
-    np.testing.assert_array_equal(read_image(tmp_path / "float.tiff"), [[0, 127], [255, 0]])
+    np.testing.assert_array_equal(read_grey(tmp_path / "float.tiff"), [[0, 127], [255, 0]])
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -206,7 +206,7 @@ def test_transparent_parts_are_white_paper(tmp_path, mode):
     image = Image.new("L", ink.size, 0).convert(mode)
     image.putalpha(ink)
     image.save(tmp_path / "ink.png")
-    np.testing.assert_allclose(read_image(tmp_path / "ink.png").astype(int), scan(draw(FOUR)), atol=1)
+    np.testing.assert_allclose(read_grey(tmp_path / "ink.png").astype(int), scan(draw(FOUR)), atol=1)
 
 
 def test_exif_rotation_is_applied(tmp_path):
@@ -214,13 +214,13 @@ def test_exif_rotation_is_applied(tmp_path):
         exif = Image.Exif()
         exif[0x0112] = orientation
         path = save(tmp_path / f"{orientation}.png", "L", np.ascontiguousarray(turned), exif=exif)
-        np.testing.assert_array_equal(read_image(path), GREY)
+        np.testing.assert_array_equal(read_grey(path), GREY)
 
 
 def test_an_animation_gives_its_first_frame(tmp_path):
     frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (40, 200)]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(read_image(tmp_path / "two.gif"), 40)
+    np.testing.assert_array_equal(read_grey(tmp_path / "two.gif"), 40)
 
 
 def one_bit_png(path: Path, side: int) -> Path:
@@ -244,14 +244,14 @@ def test_a_decompression_bomb_is_refused_from_its_header(tmp_path, monkeypatch, 
     path = one_bit_png(tmp_path / "bomb.png", side)
     assert path.stat().st_size < 100_000
     with pytest.raises(DataError, match=r"bomb\.png has .*; at most 50,000,000 are read\. Crop it"):
-        read_image(path)
+        read_grey(path)
 
 
 def test_the_limit_is_the_callers(tmp_path):
     path = one_bit_png(tmp_path / "small.png", 64)
-    assert read_image(path, max_pixels=64 * 64).shape == (64, 64)
+    assert read_grey(path, max_pixels=64 * 64).shape == (64, 64)
     with pytest.raises(DataError, match="64x64 pixels; at most 4,095"):
-        read_image(path, max_pixels=64 * 64 - 1)
+        read_grey(path, max_pixels=64 * 64 - 1)
 
 
 def encoded(kind):
@@ -279,21 +279,21 @@ def test_what_is_no_image_is_refused_by_name(tmp_path, name, content, why):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
-        read_image(path)
+        read_grey(path)
     assert str(path) in str(error.value) and why in str(error.value) and "Save it again as PNG" in str(error.value)
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.png: no such file"):
-        read_image(tmp_path / "nowhere.png")
+        read_grey(tmp_path / "nowhere.png")
     with pytest.raises(DataError, match="is a folder"):
-        read_image(tmp_path)
+        read_grey(tmp_path)
 
 
 def test_read_digit(tmp_path):
     path = save(tmp_path / "four.png", "L", photograph(draw(FOUR, 900, (900, 150), 96, (1200, 1600))))
     digit, preview = read_digit(path)
-    np.testing.assert_array_equal(digit, as_mnist(read_image(path)))
+    np.testing.assert_array_equal(digit, as_mnist(read_grey(path)))
     assert preview.shape == (384, 512) and preview.dtype == np.uint8
     with pytest.raises(DataError, match=r"white\.png: no digit found"):
         read_digit(save(tmp_path / "white.png", "L", np.full((50, 50), 255, np.uint8)))

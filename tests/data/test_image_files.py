@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from rawcnn.data.images.decode import decode_part, read_image, undecodable
+from rawcnn.data.images.decode import decode_part, read_rgb, undecodable
 from rawcnn.data.images.headers import ALPHA, JPEG, OPAQUE, WHOLE_JPEG, examine, inspect
 from rawcnn.errors import DataError
 
@@ -78,7 +78,7 @@ def test_pixels_are_pillows(name, picture, tmp_path):
     assert info.format.upper() == format
     with Image.open(path) as image:
         expected = on_white(image) if kind == ALPHA else np.asarray(image.convert("RGB"))
-    got = read_image(path)
+    got = read_rgb(path)
     assert got.dtype == np.uint8 and got.shape == (60, 90, 3)
     assert np.abs(got.astype(int) - expected).max() <= tolerance
 
@@ -87,7 +87,7 @@ def test_16_bit_png_is_divided_by_256(rng, tmp_path):
     """Pillow itself clips these when it converts them to RGB."""
     values = rng.integers(0, 65536, (5, 7), np.uint16)
     path = written(tmp_path / "deep.png", encoded(Image.fromarray(values), "PNG"))
-    np.testing.assert_array_equal(read_image(path), np.repeat((values >> 8)[..., None], 3, axis=2))
+    np.testing.assert_array_equal(read_rgb(path), np.repeat((values >> 8)[..., None], 3, axis=2))
 
 
 def test_of_a_moving_gif_the_first_frame_is_read_and_its_size_is_the_frames(tmp_path):
@@ -98,7 +98,7 @@ def test_of_a_moving_gif_the_first_frame_is_read_and_its_size_is_the_frames(tmp_
     contents[6:8] = struct.pack("<H", 40)  # the whole picture is wider than its first frame
     path = written(tmp_path / "moving.gif", contents)
     assert inspect(path)[:2] == (20, 10)
-    np.testing.assert_array_equal(read_image(path), np.full((10, 20, 3), (0, 255, 0)))
+    np.testing.assert_array_equal(read_rgb(path), np.full((10, 20, 3), (0, 255, 0)))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -111,7 +111,7 @@ def test_orientation(format, orientation, picture, tmp_path):
         expected = np.asarray(ImageOps.exif_transpose(image))
     info = inspect(path)
     assert (info.height, info.width, info.orientation) == (*expected.shape[:2], orientation)
-    assert np.abs(read_image(path).astype(int) - expected).max() <= 2
+    assert np.abs(read_rgb(path).astype(int) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("data", [b"", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"nonsense"])
@@ -146,7 +146,7 @@ def test_part_of_a_png(kind, picture):
 def test_junk_after_a_jpeg_is_not_a_fault(picture, tmp_path):
     whole = encoded(picture.convert("RGB"), "JPEG")
     path = written(tmp_path / "a.jpg", whole + b"\0" * 5000)
-    assert np.abs(read_image(path).astype(int) - np.asarray(Image.open(io.BytesIO(whole)))).max() <= 2
+    assert np.abs(read_rgb(path).astype(int) - np.asarray(Image.open(io.BytesIO(whole)))).max() <= 2
 
 
 def png_of(width, height):
@@ -212,7 +212,7 @@ def test_refused_by_its_header(name, tmp_path):
     contents, words = REFUSED[name]
     path = written(tmp_path / "it.jpg", contents)
     assert isinstance(examine(path), str)
-    for function in (inspect, read_image):
+    for function in (inspect, read_rgb):
         with pytest.raises(DataError, match=rf"it\.jpg .*{words}"):
             function(path)
 
@@ -220,7 +220,7 @@ def test_refused_by_its_header(name, tmp_path):
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.io, "decode_image", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(DataError, match="pixels"):
-        read_image(written(tmp_path / "bomb.png", png_of(20_000, 20_000)))
+        read_rgb(written(tmp_path / "bomb.png", png_of(20_000, 20_000)))
 
 
 def test_the_limit_of_pixels_is_a_parameter(tmp_path):
@@ -241,7 +241,7 @@ def test_damage_that_only_decoding_finds(contents, tmp_path):
     info = inspect(path)
     assert "PNG data cannot be decoded" in undecodable(path, info)
     with pytest.raises(DataError, match=r"a.png is damaged: its PNG data cannot be decoded\. Copy"):
-        read_image(path)
+        read_rgb(path)
 
 
 def test_a_file_that_changed_since(tmp_path):
@@ -261,9 +261,9 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
 
 def test_what_is_no_file(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"nothing\.jpg does not exist"):
-        read_image(tmp_path / "nothing.jpg")
+        read_rgb(tmp_path / "nothing.jpg")
     with pytest.raises(DataError, match="is a folder"):
-        read_image(tmp_path)
+        read_rgb(tmp_path)
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(DataError, match="is no regular file"):
         inspect(tmp_path / "pipe.jpg")
@@ -279,4 +279,4 @@ def test_names_need_not_be_text(tmp_path):
     path = os.path.join(os.fsencode(tmp_path), b"\xff\xe4.png")
     with open(path, "wb") as file:
         file.write(sample("PNG"))
-    assert read_image(os.fsdecode(path)).shape == (30, 40, 3)
+    assert read_rgb(os.fsdecode(path)).shape == (30, 40, 3)

@@ -256,8 +256,8 @@ def test_protocols_by_name():
     ("make", "message"),
     [
         (partial(views.centre, 224), "not 224: for 224 of 256"),
-        (partial(views.random_crop, 0.0), "share"),
-        (partial(views.ten_crop, float("nan")), "share"),
+        (partial(views.random_crop, 0.0), "central_fraction"),
+        (partial(views.ten_crop, float("nan")), "central_fraction"),
         (partial(views.scale_jitter, 224, 200), "224, 200"),
         (partial(views.area_crop, 0.5, 0.2), "0.5, 0.2"),
         (partial(views.padded_crop, -1), "-1"),

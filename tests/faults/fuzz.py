@@ -151,8 +151,8 @@ def readers() -> dict[str, Reader]:
     """All of them by name; imports TensorFlow."""
     import rawcnn.start  # noqa: F401
 
-    from rawcnn.data.images.decode import read_image
-    from rawcnn.data.images.digit_photo import read_image as read_own
+    from rawcnn.data.images.decode import read_rgb
+    from rawcnn.data.images.digit_photo import read_grey
     from rawcnn.data.sets.cifar import REMOTE, load_cifar10
     from rawcnn.errors import DataError, RunError
     from rawcnn.files.h5 import read_h5
@@ -170,7 +170,7 @@ def readers() -> dict[str, Reader]:
     pictures = {}
     for form, modes in forms.items():
         repair = damage.png_checksums if form == "PNG" else None
-        for kind, read in (("", read_image), (" own", read_own)):
+        for kind, read in (("", read_rgb), (" own", read_grey)):
             pictures[form.lower() + kind] = Reader(damage.images(form, *modes), "picture", read, DataError, repair)
     state = {"step": np.int64(7), "meta": np.frombuffer(b'{"best": {"step": 3}, "rows": 2}', np.uint8)}
     return {

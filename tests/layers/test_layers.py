@@ -50,9 +50,9 @@ every_layer = pytest.mark.parametrize("case", CASES)
 
 
 def build(case, seed=0):
-    kwargs, in_shape, _, _ = CASES[case]
+    kwargs, input_shape, _, _ = CASES[case]
     kind = case.split()[0]
-    return getattr(layers, kind)(**kwargs, in_shape=in_shape, seed=seed)
+    return getattr(layers, kind)(**kwargs, input_shape=input_shape, seed=seed)
 
 
 def images(case, rng, dtype=np.float32, count=2):
@@ -203,13 +203,13 @@ def test_batch_norm_has_the_same_gradients_in_float32_and_float64(rng):
 
 
 def test_dropout_keeps_its_share_and_the_mean_and_goes_on_from_its_counter():
-    layer, x = layers.Dropout(0.3, in_shape=(1000,), seed=7), tf.ones((100, 1000))
+    layer, x = layers.Dropout(0.3, input_shape=(1000,), seed=7), tf.ones((100, 1000))
     first, second = layer(x, training=True).numpy(), layer(x, training=True).numpy()
     for y in (first, second):
         assert set(np.unique(y)) == {np.float32(0), np.float32(1) / np.float32(0.7)}
         assert (y > 0).mean() == pytest.approx(0.7, abs=5 * np.sqrt(0.3 * 0.7 / y.size))
     assert (first != second).mean() == pytest.approx(2 * 0.3 * 0.7, abs=0.01)
-    resumed = layers.Dropout(0.3, in_shape=(1000,), seed=7)
+    resumed = layers.Dropout(0.3, input_shape=(1000,), seed=7)
     resumed.calls.assign(1)
     np.testing.assert_array_equal(resumed(x, training=True), second)
     np.testing.assert_array_equal(layer(x), x)
@@ -233,7 +233,7 @@ def test_inception_is_its_four_branches_written_out(rng):
 
 
 def test_lecun_uniform_is_bounded_by_each_units_own_fan_in():
-    layer = layers.PartialConv2D("X X\n. X", 5, in_shape=(9, 9, 2), w_init=lecun_uniform())
+    layer = layers.PartialConv2D("X X\n. X", 5, input_shape=(9, 9, 2), w_init=lecun_uniform())
     bounds = 2.4 / np.array([25, 50, 50])  # connections in reading order: (0, 0), (0, 1), (1, 1)
     largest = np.abs(layer.w.numpy()).max(axis=(0, 1))
     assert (largest <= bounds).all() and (largest > 0.8 * bounds).all()
@@ -242,12 +242,12 @@ def test_lecun_uniform_is_bounded_by_each_units_own_fan_in():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: layers.Conv2D(4, 3, in_shape=(6,)), r"Conv2D needs \(height, width, channels\), not \(6,\)"),
-        (lambda: layers.Conv2D(4, 3, in_shape=(6, 6, 3), groups=2), "3 channels and 4 filters cannot both be cut"),
-        (lambda: layers.Dropout(1.0, in_shape=(3,)), "from 0 up to but not 1"),
-        (lambda: layers.Dense(3, in_shape=(2, 2, 1)), "put a Flatten row before it"),
-        (lambda: layers.PartialConv2D("X X", 3, in_shape=(6, 6, 2)), "needs 2 rows"),
-        (lambda: layers.RBF(np.zeros((3, 4), np.float32), in_shape=(5,)), "centres of 4 numbers"),
+        (lambda: layers.Conv2D(4, 3, input_shape=(6,)), r"Conv2D needs \(height, width, channels\), not \(6,\)"),
+        (lambda: layers.Conv2D(4, 3, input_shape=(6, 6, 3), groups=2), "3 channels and 4 filters cannot both be cut"),
+        (lambda: layers.Dropout(1.0, input_shape=(3,)), "from 0 up to but not 1"),
+        (lambda: layers.Dense(3, input_shape=(2, 2, 1)), "put a Flatten row before it"),
+        (lambda: layers.PartialConv2D("X X", 3, input_shape=(6, 6, 2)), "needs 2 rows"),
+        (lambda: layers.RBF(np.zeros((3, 4), np.float32), input_shape=(5,)), "centres of 4 numbers"),
     ],
 )
 def test_errors_name_the_rule(make, message):

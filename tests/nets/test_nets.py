@@ -12,7 +12,7 @@ from rawcnn.nets.lenet import DIGIT_BITMAPS
 from rawcnn.nets.summary import summary, summary_rows
 from rawcnn.nets.vgg import vgg
 
-# The numbers of the papers and the labs, written by hand: nothing here is computed by the library.
+# The numbers of the papers and the courses, written by hand: nothing here is computed by the library.
 LENET_SIZES = {"c1": 156, "s2": 0, "c3": 2416, "s4": 0, "flat": 0, "c5": 48120, "f6": 10164, "logits": 850}
 HIDDEN = {"flat": 0, "fc6": 37_752_832, "drop6": 0, "fc7": 16_781_312, "drop7": 0, "logits": 40_970}
 TOWER = {"conv1": 34_944, "conv2": 614_656, "conv3": 885_120, "conv4": 1_327_488, "conv5": 884_992}
@@ -165,7 +165,7 @@ def test_parameters(built):
 def test_endpoint_shapes(built):
     name, net = built
     wanted = {row: tuple(map(int, shape.split("x"))) for row, shape in map(str.split, SHAPES[name].split(", "))}
-    ends = tf.function(net.endpoints).get_concrete_function(tf.TensorSpec((3, *net.in_shape))).structured_outputs
+    ends = tf.function(net.endpoints).get_concrete_function(tf.TensorSpec((3, *net.input_shape))).structured_outputs
     assert {row: tuple(end.shape[1:]) for row, end in ends.items()} == wanted
     assert {row: layer.out_shape for row, layer in net.rows} == wanted
     assert [row for row, _ in net.rows] == list(wanted) and list(wanted)[-1] == "logits"

@@ -16,7 +16,7 @@ from rawcnn.nets.summary import summary, summary_rows
 
 def profiled_multiply_adds(layer):
     """Half the floating point operations that TensorFlow's profiler counts in the convolutions and matrix products."""
-    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((1, *layer.in_shape)))
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((1, *layer.input_shape)))
     frozen = convert_variables_to_constants_v2(graph)
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options.update(output="none", account_type_regexes=["Conv2D", "MatMul"])
@@ -44,7 +44,7 @@ def test_multiply_adds_of_lenet5():
 
 def seen_pixels(net, name):
     """The side of the input area from which a unit in the middle of row `name` has a gradient."""
-    x = tf.ones((1, *net.in_shape))
+    x = tf.ones((1, *net.input_shape))
     with tf.GradientTape() as tape:
         tape.watch(x)
         end = net.endpoints(x, until=name)[name]

@@ -35,7 +35,7 @@ def test_a_file_gives_the_same_net(tmp_path, rng):
 @pytest.mark.parametrize("policy", [FLOAT32, MIXED_BFLOAT16])
 def test_a_frozen_net_answers_the_same_and_holds_no_variable(name, policy, rng):
     net = NETS[name](policy=policy)
-    x = rng.normal(size=(2, *net.in_shape)).astype(np.float32)
+    x = rng.normal(size=(2, *net.input_shape)).astype(np.float32)
     before, variables = net(x).numpy(), named_variables(net)
     twin = frozen(net)
     np.testing.assert_array_equal(twin(x), before)

@@ -54,7 +54,7 @@ def lrn(beta):
     return Case("lrn", lambda x: ops.lrn(x, k=1.0, alpha=0.5, beta=beta), kernel, [(2, 3, 2, 7)])
 
 
-MODULE = Inception(*INCEPTION.values(), in_shape=(6, 5, 3), activation=tf.tanh)  # a trace can make no variables
+MODULE = Inception(*INCEPTION.values(), input_shape=(6, 5, 3), activation=tf.tanh)  # a trace can make no variables
 
 
 def inception(x, *weights):

@@ -105,7 +105,7 @@ def model(shape: Shape, *rows: Step) -> Any:
     return keras.Model(inputs, run(inputs, *rows))
 
 
-# LeNet-5 of the labs --------------------------------------------------------------------------------------------------
+# LeNet-5 of the courses -----------------------------------------------------------------------------------------------
 
 
 def _lenet5(shape: Shape, classes: int, activation: str, padding: str, **init: Any) -> Any:

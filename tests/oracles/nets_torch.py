@@ -123,7 +123,7 @@ def table(shape: Shape) -> Table:
     return Table(channels, height)
 
 
-# LeNet-5 of the labs --------------------------------------------------------------------------------------------------
+# LeNet-5 of the courses -----------------------------------------------------------------------------------------------
 
 
 def _lenet5(shape: Shape, classes: int, activation: type[nn.Module], padding: str) -> nn.Module:

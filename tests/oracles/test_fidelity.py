@@ -94,7 +94,7 @@ def test_each_auxiliary_head_carries_its_own_name():
     """aux1 sees inception_4a and aux2 inception_4d, in the net and in what a training step is given."""
     net = small("googlenet")
     assert [(name, row) for name, row, _ in net.heads] == [("aux1", "inception_4a"), ("aux2", "inception_4d")]
-    assert net.aux1.in_shape == (14, 14, 512) and net.aux2.in_shape == (14, 14, 528)
+    assert net.aux1.input_shape == (14, 14, 512) and net.aux2.input_shape == (14, 14, 528)
     weights, images = fidelity.draw_weights(net), fidelity.draw_batch(net, 1)
     for layer in (net.drop, net.aux1.drop, net.aux2.drop):
         layer.rate = 0.0
@@ -122,7 +122,7 @@ def test_batch_norm_in_training_is_that_of_keras(rng):
 
     The moving variance follows the unbiased variance of a batch, that of Keras the biased one.
     """
-    ours, theirs = BatchNorm(in_shape=(6, 5, 3)), keras.layers.BatchNormalization()
+    ours, theirs = BatchNorm(input_shape=(6, 5, 3)), keras.layers.BatchNormalization()
     theirs.build((None, 6, 5, 3))
     for mine, other in ((ours.gamma, theirs.gamma), (ours.beta, theirs.beta)):
         mine.assign(rng.normal(1.0, 0.5, 3))
@@ -146,7 +146,7 @@ def test_batch_norm_in_training_is_that_of_keras(rng):
 def test_dropout_keeps_its_share_and_scales_as_keras_does(rng):
     x = tf.constant(rng.uniform(1.0, 2.0, (200, 500)), tf.float32)
     for rate in (0.1, 0.5, 0.7):
-        ours, theirs = Dropout(rate, in_shape=(500,)), keras.layers.Dropout(rate, seed=1)
+        ours, theirs = Dropout(rate, input_shape=(500,)), keras.layers.Dropout(rate, seed=1)
         first, second, other = ours(x, training=True), ours(x, training=True), theirs(x, training=True)
         for y in (first, second, other):
             share = np.count_nonzero(y) / x.shape.num_elements()
@@ -162,7 +162,7 @@ def test_dropout_keeps_its_share_and_scales_as_keras_does(rng):
 def test_grouped_convolution_is_that_of_keras(rng, stride, padding):
     """Values and the gradients of image, kernel and bias."""
     x = tf.constant(rng.normal(size=(2, 9, 8, 6)), tf.float32)
-    ours = Conv2D(4, 3, stride, padding, groups=2, in_shape=(9, 8, 6))
+    ours = Conv2D(4, 3, stride, padding, groups=2, input_shape=(9, 8, 6))
     theirs = keras.layers.Conv2D(4, 3, stride, padding.lower(), groups=2)
     theirs.build(x.shape)
     theirs.set_weights([ours.w.numpy(), ours.b.numpy()])

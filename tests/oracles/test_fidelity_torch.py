@@ -78,7 +78,7 @@ def test_logits_and_input_gradient_are_those_of_pytorch(name):
 
 def test_pytorchs_alpha_of_lrn_is_n_times_the_papers(rng):
     x = rng.normal(size=(2, 4, 3, 9)).astype(np.float32) * 60
-    ours = LRN(k=2.0, n=5, alpha=1e-4, beta=0.75, in_shape=(4, 3, 9))(x).numpy()
+    ours = LRN(k=2.0, n=5, alpha=1e-4, beta=0.75, input_shape=(4, 3, 9))(x).numpy()
     theirs = torch.nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)(to_torch(x)).numpy()
     np.testing.assert_allclose(np.moveaxis(ours, -1, 1), theirs, rtol=1e-5)
     naive = torch.nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)(to_torch(x)).numpy()
@@ -88,7 +88,7 @@ def test_pytorchs_alpha_of_lrn_is_n_times_the_papers(rng):
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_grouped_convolution_is_that_of_pytorch(rng, groups):
     x = rng.normal(size=(2, 7, 7, 8)).astype(np.float32)
-    ours = Conv2D(12, 3, groups=groups, in_shape=(7, 7, 8))
+    ours = Conv2D(12, 3, groups=groups, input_shape=(7, 7, 8))
     ours.b.assign(rng.normal(size=12))
     theirs = torch.nn.functional.conv2d(
         to_torch(x),
@@ -103,7 +103,7 @@ def test_grouped_convolution_is_that_of_pytorch(rng, groups):
 def test_inception_is_the_modules_of_pytorch(rng):
     """Values and input gradient of one module, its branches in the paper's order."""
     sizes = (5, 3, 7, 2, 4, 6)
-    ours, theirs = Inception(*sizes, in_shape=(8, 8, 10)), nets_torch.Inception(10, *sizes)
+    ours, theirs = Inception(*sizes, input_shape=(8, 8, 10)), nets_torch.Inception(10, *sizes)
     nets_torch.assign(theirs, fidelity.draw_weights(ours))
     x = tf.constant(rng.normal(size=(2, 8, 8, 10)), tf.float32)
     with tf.GradientTape() as tape:
@@ -120,7 +120,7 @@ def test_inception_is_the_modules_of_pytorch(rng):
 def test_batch_norm_in_training_is_that_of_pytorch(rng):
     """PyTorch's momentum is the share of the new value."""
     x = rng.normal(2.0, 3.0, (4, 6, 5, 3)).astype(np.float32)
-    ours, theirs = BatchNorm(in_shape=(6, 5, 3)), torch.nn.BatchNorm2d(3, eps=1e-3, momentum=0.01)
+    ours, theirs = BatchNorm(input_shape=(6, 5, 3)), torch.nn.BatchNorm2d(3, eps=1e-3, momentum=0.01)
     y, expected = ours(x, training=True).numpy(), theirs(to_torch(x)).detach().numpy()
     np.testing.assert_allclose(np.moveaxis(y, -1, 1), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours.moving_mean, theirs.running_mean.numpy(), rtol=1e-5)

@@ -61,7 +61,7 @@ def test_a_finished_run_goes_on_for_more_epochs_and_stops_early(trained, home):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flag", ["--input_size=36", "--recipe=lab", "--average=0.5"])
+@pytest.mark.parametrize("flag", ["--input_size=36", "--recipe=course", "--average=0.5"])
 def test_what_decides_the_numbers_cannot_change_on_resume(trained, home, flag):
     done = call(CIFAR, f"--run={trained[0]}", "--resume", flag, home=home, status=2)
     assert f"{flag.split('=')[0]} was " in done.stderr
@@ -114,7 +114,7 @@ def test_a_file_that_breaks_while_training_is_named(photos, home, tmp_path):
 
 def test_an_unknown_recipe_lists_what_there_is(home):
     done = call(ALEXNET, "--net=alexnet_bn", "--recipe=paper", home=home, status=2)
-    assert "alexnet_bn has no recipe 'paper': choose lab." in done.stderr
+    assert "alexnet_bn has no recipe 'paper': choose course." in done.stderr
 
 
 @pytest.mark.slow

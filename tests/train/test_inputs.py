@@ -14,12 +14,12 @@ from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.cifar import cifar_basic
 from rawcnn.nets.inference import dense_logits
 from rawcnn.nets.vgg import vgg
-from rawcnn.train.inputs import Feed
+from rawcnn.train.inputs import Inputs
 from rawcnn.train.losses import softmax_cross_entropy
 from rawcnn.train.recipes import RECIPES, Recipe, recipe_of
 
 LAB = Recipe(Preprocess(), "adam", 0.001, 8)
-CROPPED = Recipe(Preprocess(), "adam", 0.001, 8, crop=random_crop(0.75), share=0.75)
+CROPPED = Recipe(Preprocess(), "adam", 0.001, 8, crop=random_crop(0.75), central_fraction=0.75)
 
 
 @pytest.fixture
@@ -29,48 +29,50 @@ def source(rng):
 
 
 def test_every_net_has_recipes_that_exist():
-    assert set(RECIPES) == set(NETS) and all(set(recipes) <= {"paper", "lab", "ours"} for recipes in RECIPES.values())
+    assert set(RECIPES) == set(NETS) and all(
+        set(recipes) <= {"paper", "course", "ours"} for recipes in RECIPES.values()
+    )
     assert recipe_of("alexnet", "paper").weight_decay == 5e-4
-    with pytest.raises(UsageError, match="alexnet_bn has no recipe 'paper': choose lab"):
+    with pytest.raises(UsageError, match="alexnet_bn has no recipe 'paper': choose course"):
         recipe_of("alexnet_bn", "paper")
 
 
 def test_images_in_memory_are_scaled_by_the_preprocessing(source):
-    feed = Feed.of(LAB, source, 32)
-    assert feed.crop is None and feed.preprocess.resize == 32
+    inputs = Inputs.of(LAB, source, 32)
+    assert inputs.crop is None and inputs.preprocess.resize == 32
     expected = tf.image.resize(source.images, (32, 32)) / 255.0
-    np.testing.assert_allclose(feed.preprocess(source.images), expected, rtol=1e-5)
-    assert Feed.of(LAB, source, 40).preprocess.resize == 0
+    np.testing.assert_allclose(inputs.preprocess(source.images), expected, rtol=1e-5)
+    assert Inputs.of(LAB, source, 40).preprocess.resize == 0
 
 
 @pytest.mark.slow
 def test_evaluators_average_the_views_of_their_protocol(source):
-    net, feed = cifar_basic(seed=1), Feed.of(CROPPED, source, 32)
-    got = feed.evaluator(net, softmax_cross_entropy, "10")(source).probabilities
+    net, inputs = cifar_basic(seed=1), Inputs.of(CROPPED, source, 32)
+    got = inputs.evaluator(net, softmax_cross_entropy, "10")(source).probabilities
     edges = [(0, 0), (0, 10), (10, 0), (10, 10), (5, 5)]  # 30 of 40 pixels
     wanted = np.zeros((12, 10))
     for top, left in edges:
         view = tf.image.resize(source.images[:, top : top + 30, left : left + 30], (32, 32)) / 255.0
         wanted += (tf.nn.softmax(net(view)).numpy() + tf.nn.softmax(net(view[:, :, ::-1])).numpy()) / 10
     np.testing.assert_allclose(got, wanted, atol=2e-3)  # at its border a box sees the pixels beside it
-    one = feed.evaluator(net, softmax_cross_entropy, "1")(source).probabilities
+    one = inputs.evaluator(net, softmax_cross_entropy, "1")(source).probabilities
     view = tf.image.resize(source.images[:, 5:35, 5:35], (32, 32)) / 255.0
     np.testing.assert_allclose(one, tf.nn.softmax(net(view)), atol=2e-3)
 
 
 def test_padded_crops_are_for_training_alone(source):
     recipe = Recipe(Preprocess(), "adam", 0.001, 8, crop=padded_crop(4))
-    net, feed = cifar_basic((40, 40, 3), seed=1), Feed.of(recipe, source, 40)
-    assert feed.crop is recipe.crop and feed.test_crop is None
-    got = feed.evaluator(net, softmax_cross_entropy)(source).probabilities
+    net, inputs = cifar_basic((40, 40, 3), seed=1), Inputs.of(recipe, source, 40)
+    assert inputs.crop is recipe.crop and inputs.test_crop is None
+    got = inputs.evaluator(net, softmax_cross_entropy)(source).probabilities
     np.testing.assert_allclose(got, tf.nn.softmax(net(source.images / np.float32(255))), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
 def test_all_protocols_run_where_no_crops_are_trained_on(source):
-    net, feed = cifar_basic(seed=1), Feed.of(LAB, source, 32)
+    net, inputs = cifar_basic(seed=1), Inputs.of(LAB, source, 32)
     for crops in ("1", "10", "144", "dense"):
-        result = feed.evaluator(net, softmax_cross_entropy, crops)(source)
+        result = inputs.evaluator(net, softmax_cross_entropy, crops)(source)
         assert result.probabilities.shape == (12, 10) and np.allclose(result.probabilities.sum(axis=1), 1, atol=1e-5)
 
 
@@ -111,4 +113,4 @@ def test_dense_refuses_small_images():
 
 def test_padding_needs_room():
     with pytest.raises(UsageError, match="no room"):
-        Feed.of(recipe_of("lenet5"), Source(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, np.int32), ("a",)), 4)
+        Inputs.of(recipe_of("lenet5"), Source(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, np.int32), ("a",)), 4)

@@ -1,4 +1,4 @@
-"""Training: it learns, its parts add up, it resumes exactly, and it is traced once."""
+"""Training: it learns, its shards add up, it resumes exactly, and it is traced once."""
 
 import numpy as np
 import pytest
@@ -34,10 +34,10 @@ def source(rng):
     return Source(images, labels, tuple("abcd"))
 
 
-def start(parts=1, seed=0):
+def start(shards=1, seed=0):
     net = Chain(TABLE, input_shape=(8, 8, 1), seed=seed)
     state = TrainState(net, Adam(named_weights(net), schedules.cosine(0.01, EPOCHS * PER_EPOCH)))
-    return state, make_train_step(state, losses.softmax_cross_entropy, Preprocess(), parts=parts)
+    return state, make_train_step(state, losses.softmax_cross_entropy, Preprocess(), shards=shards)
 
 
 def train(state, step, source, **kwargs):
@@ -82,11 +82,11 @@ def test_one_step_is_the_plain_gradient_step(source):
 
 
 def test_parts_side_by_side_are_the_same_update(source):
-    whole, parts = start(), start(parts=4)
+    whole, shards = start(), start(shards=4)
     train(*whole, source)
-    train(*parts, source)
+    train(*shards, source)
     for name, value in values(whole[0]).items():
-        np.testing.assert_allclose(value, values(parts[0])[name], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(value, values(shards[0])[name], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("cut", [1, 7, PER_EPOCH, PER_EPOCH + 1])
@@ -128,8 +128,8 @@ def test_fit_reports_where_it_stands_and_pauses_where_it_is_told(source):
 
 
 def test_each_step_function_is_traced_once(source):
-    state, step = start(parts=2)
-    eval_step = make_eval_step(state.net, losses.softmax_cross_entropy, Preprocess(), parts=2)
+    state, step = start(shards=2)
+    eval_step = make_eval_step(state.net, losses.softmax_cross_entropy, Preprocess(), shards=2)
     train(state, step, source)
     for count in (43, 17, 1):
         evaluate(eval_step, source.take(np.arange(count)), batch_size=16)
@@ -139,7 +139,7 @@ def test_each_step_function_is_traced_once(source):
 @pytest.mark.parametrize("count", [43, 16, 1])
 def test_evaluation_is_that_of_every_image_once(source, count):
     net, some = Chain(TABLE, input_shape=(8, 8, 1)), source.take(np.arange(count))
-    step = make_eval_step(net, losses.softmax_cross_entropy, Preprocess(), parts=2)
+    step = make_eval_step(net, losses.softmax_cross_entropy, Preprocess(), shards=2)
     got = evaluate(step, some, batch_size=16)
     logits = net(some.images / np.float32(255)).numpy().astype(np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -31,7 +31,7 @@ def source(rng):
     return Source(images, np.arange(43, dtype=np.int32) % 4, tuple("abcd"))
 
 
-def start(optimizer="adam", poison=None, parts=1):
+def start(optimizer="adam", poison=None, shards=1):
     net = Chain(TABLE, input_shape=(8, 8, 1), seed=1)
     state = TrainState(net, OPTIMIZERS[optimizer](named_weights(net), 0.01))
 
@@ -39,7 +39,7 @@ def start(optimizer="adam", poison=None, parts=1):
         x = Preprocess()(images)
         return x if poison is None else tf.where(tf.reduce_all(images == 255, axis=(1, 2, 3), keepdims=True), poison, x)
 
-    return state, make_train_step(state, losses.softmax_cross_entropy, preprocess, parts=parts)
+    return state, make_train_step(state, losses.softmax_cross_entropy, preprocess, shards=shards)
 
 
 def run(state, step, source, **kwargs):
@@ -72,15 +72,15 @@ def test_every_optimizer_is_tried():
     assert {case[0] for case in CASES} == set(OPTIMIZERS)
 
 
-@pytest.mark.parametrize(("optimizer", "poison", "calls", "parts"), CASES)
-def test_the_bad_update_is_not_made_and_is_explained(source, optimizer, poison, calls, parts):
+@pytest.mark.parametrize(("optimizer", "poison", "calls", "shards"), CASES)
+def test_the_bad_update_is_not_made_and_is_explained(source, optimizer, poison, calls, shards):
     at = step_of_the_white_image(source)
     assert at is not None  # or choose another seed
-    good, step = start(optimizer, parts=parts)
+    good, step = start(optimizer, shards=shards)
     for now in fit(good, step, source, batch_size=BATCH, epochs=1, seed=3, pause_every=at or None):
         if at and now.step == at:
             break
-    bad, step = start(optimizer, np.float32(poison), parts)
+    bad, step = start(optimizer, np.float32(poison), shards)
     if at == 0:
         good, _ = start(optimizer)
     with pytest.raises(RunError) as error:

@@ -22,7 +22,7 @@ ALIASING = 2.5
 """Linear interpolation reads two pixels each way: up to here it leaves few out, beyond it a filter must average."""
 
 
-def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_rgb(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read one picture, upright: uint8 `[H, W, 3]`.
 
     Raises:

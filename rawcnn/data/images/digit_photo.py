@@ -34,7 +34,7 @@ WINDOW = 1 / 3  # of the picture's longer side: whatever is dark and wider is sh
 BLANK = "no digit found: the picture is blank, or the ink too faint or too small. Draw it larger with a darker pen."
 
 
-def read_image(path: str | os.PathLike[str], *, max_pixels: int = 50_000_000) -> Grey:
+def read_grey(path: str | os.PathLike[str], *, max_pixels: int = 50_000_000) -> Grey:
     """Read an image file of any common format as grey.
 
     PNG, JPEG, GIF (first frame), BMP, WebP, TIFF, PPM and, where Pillow has it, AVIF. A camera's EXIF rotation is
@@ -123,9 +123,9 @@ def read_digit(path: str | os.PathLike[str], size: int = 28) -> tuple[Grey, Grey
       The digit, uint8 `[size, size]`, and the whole picture in grey, uint8 `[H, W]`, at most 512 pixels long.
 
     Raises:
-      DataError: as `read_image` and `as_mnist`, always naming the file.
+      DataError: as `read_grey` and `as_mnist`, always naming the file.
     """
-    grey = read_image(path)
+    grey = read_grey(path)
     try:
         return as_mnist(grey, size), _resize(grey, 1, 512)
     except DataError as error:

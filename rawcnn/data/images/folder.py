@@ -63,31 +63,31 @@ def open_folder(
     """
     if bad_images not in ("error", "skip"):
         raise UsageError(f"bad_images is 'error' or 'skip', not {bad_images!r}.")
-    found = {part: labelled_files(folder) for part, folder in _parts(Path(directory), log).items()}
+    found = {split: labelled_files(folder) for split, folder in _splits(Path(directory), log).items()}
     names = list(found["train"])
     if len(names) == 1:
         raise DataError(
             f"{directory} has one class only ({names[0]!r}): there is nothing to tell apart. Expected are folders "
             "named after classes, or files like cat.0.jpg and dog.0.jpg; if the data lie one folder deeper, name that."
         )
-    for part, classes in found.items():
+    for split, classes in found.items():
         if surplus := sorted(set(classes) - set(names)):
-            raise DataError(f"The {part} images in {directory} have a class {surplus[0]!r} that is not in train.")
+            raise DataError(f"The {split} images in {directory} have a class {surplus[0]!r} that is not in train.")
     if bad_images == "skip":
         log(f"decoding every image in {directory} once to find bad ones")
     sources: dict[str, FileSource] = {}
     bad: dict[str, str] = {}
-    for part, classes in found.items():
-        sources[part] = _examined(classes, names, max_pixels, bad_images == "skip", bad)
+    for split, classes in found.items():
+        sources[split] = _examined(classes, names, max_pixels, bad_images == "skip", bad)
     if bad and bad_images == "error":
         count = len(bad) + sum(map(len, sources.values()))
         raise DataError(_bad_files(list(bad.items()), count) + LEAVE_OUT)
     if bad:
         log(f"{len(bad):,} bad image files are left out")
-    for part, source in sources.items():
+    for split, source in sources.items():
         counts = np.bincount(source.labels, minlength=len(names))
-        if (part == "train" and not counts.all()) or not len(source):
-            raise DataError(f"All {part} images of {names[counts.argmin()]!r} in {directory} are bad. Replace them.")
+        if (split == "train" and not counts.all()) or not len(source):
+            raise DataError(f"All {split} images of {names[counts.argmin()]!r} in {directory} are bad. Replace them.")
     return sources, bad
 
 
@@ -133,32 +133,32 @@ def flat_folder(files: Sequence[Path]) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def _parts(directory: Path, log: Log) -> dict[str, Path]:
+def _splits(directory: Path, log: Log) -> dict[str, Path]:
     """The folders of the training images and, where there are such, of the validation and the test images."""
     if not directory.is_dir():
         raise DataError(f"{directory} is no folder. Check the spelling.")
     folders, files = _entries(directory)
-    parts: dict[str, Path] = {}
+    splits: dict[str, Path] = {}
     for folder in folders:
-        part = SPLITS.get(folder.name.lower())
-        if part in parts:
-            raise DataError(f"{directory} has both {parts[part].name} and {folder.name}: take one away.")
-        if part:
-            parts[part] = folder
-    if not parts:
+        split = SPLITS.get(folder.name.lower())
+        if split in splits:
+            raise DataError(f"{directory} has both {splits[split].name} and {folder.name}: take one away.")
+        if split:
+            splits[split] = folder
+    if not splits:
         return {"train": directory}
-    others = [entry.name for entry in folders + files if entry not in parts.values()]
+    others = [entry.name for entry in folders + files if entry not in splits.values()]
     unknown = [name for name in others if not re.match("train|val|test", name.lower())]
     if unknown:
         raise DataError(
-            f"{directory} mixes layouts: {unknown[0]} lies beside {next(iter(parts.values())).name}. "
+            f"{directory} mixes layouts: {unknown[0]} lies beside {next(iter(splits.values())).name}. "
             "Keep only train, validation and test there, or only folders named after classes."
         )
     if others:
         log(f"{', '.join(others)} in {directory} is not used")
-    if "train" not in parts:
-        raise DataError(f"{directory} has {next(iter(parts.values())).name}, but no train. Add the training images.")
-    return parts
+    if "train" not in splits:
+        raise DataError(f"{directory} has {next(iter(splits.values())).name}, but no train. Add the training images.")
+    return splits
 
 
 def _entries(directory: Path) -> tuple[list[Path], list[Path]]:

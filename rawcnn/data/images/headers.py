@@ -51,7 +51,7 @@ class _Unusable(Exception):
 
 
 def inspect(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> ImageInfo:
-    """Read an image's header. Raises `DataError` as `read_image` does, save for damage within."""
+    """Read an image's header. Raises `DataError` as `read_rgb` does, save for damage within."""
     if isinstance(found := examine(path, max_pixels), str):
         raise DataError(f"{os.fspath(path)} {found}")
     return found
