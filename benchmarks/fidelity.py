@@ -116,8 +116,8 @@ def ask_rawcnn(net: Any, images: np.ndarray) -> Answer:
     """The heads compute in training only, so they are run here on the rows they hang on."""
 
     def outputs_of(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        ends = net.endpoints(x)
-        return {"logits": ends["logits"], **{name: head(ends[at]) for name, at, head in net.heads}}
+        logits, ends = net.endpoints(x)
+        return {"logits": logits, **{name: head(ends[at]) for name, at, head in net.heads}}
 
     return _ask_tensorflow(outputs_of, images)
 

@@ -25,6 +25,8 @@ class Row:
 
 
 Table = tuple[tuple[str, Row], ...]
+Endpoints = tuple[tf.Tensor, dict[str, tf.Tensor]]
+"""The logits, and the output of every row (and in training of every head) by name."""
 
 
 def row(layer: Callable[..., Layer], **defaults: Any) -> Callable[..., Row]:
@@ -108,11 +110,21 @@ class Chain(tf.Module):
         return sum(layer.num_statistics() for _, layer in self.rows)
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        """The output of the last row, in the policy's output dtype. `[N, *input_shape] -> [N, *out_shape]`."""
-        return self.endpoints(x, training=training)[self._row_names[-1]]
+        """The logits: the last row's output, in the policy's dtype. `[N, *input_shape] -> [N, *out_shape]`."""
+        return self.endpoints(x, training=training)[0]
 
-    def endpoints(self, x: tf.Tensor, *, training: bool = False, until: str | None = None) -> dict[str, tf.Tensor]:
-        """The output of every row by name, in order, as far as row `until`; in training also that of every head."""
+    def endpoints(self, x: tf.Tensor, *, training: bool = False, until: str | None = None) -> Endpoints:
+        """The pair (logits, endpoints): what `net(x)` gives, and the output of every row by name, in order.
+
+        In training the endpoints also hold each head's logits under the head's name. With `until`, the rows after that
+        one are not computed, and its output stands in the place of the logits. Raises `UsageError` for an unknown row
+        and for images of another shape.
+
+        >>> from rawcnn.nets import NETS
+        >>> logits, endpoints = NETS["lenet5"]().endpoints(tf.zeros((1, 32, 32, 1)))
+        >>> logits.shape, endpoints["c3"].shape, list(endpoints)[-1]
+        (TensorShape([1, 10]), TensorShape([1, 10, 10, 16]), 'logits')
+        """
         if until is not None and until not in self._row_names:
             raise UsageError(f"There is no row {until!r}: choose one of {', '.join(self._row_names)}.")
         x = tf.convert_to_tensor(x)
@@ -130,4 +142,4 @@ class Chain(tf.Module):
             if name == until:
                 break
         outputs[name] = tf.cast(x, self.policy.output)
-        return outputs
+        return outputs[name], outputs

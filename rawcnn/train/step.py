@@ -96,8 +96,7 @@ def make_train_step(
             tape.watch(weights)
             with tf.name_scope("preprocess"):
                 images = preprocess(images)
-            ends = state.net.endpoints(images, training=True)
-            *_, logits = ends.values()
+            logits, ends = state.net.endpoints(images, training=True)
             share = tf.reduce_sum(loss(logits, labels)) / batch_size
             total = share
             for head, weight in (head_weights or {}).items():

@@ -129,7 +129,7 @@ def test_ops_are_traced_under_the_names_of_their_rows_and_heads() -> None:
     @tf.function
     def gradients(x: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            ends = net.endpoints(x, training=True)
+            _, ends = net.endpoints(x, training=True)
             total = tf.reduce_sum(ends["fc"]) + tf.reduce_sum(ends["aux"])
         return list(tape.gradient(total, weights))
 

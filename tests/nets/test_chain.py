@@ -27,15 +27,18 @@ def net():
 
 def test_one_name_everywhere(net, rng):
     x = rng.normal(size=(2, 8, 8, 1)).astype(np.float32)
-    ends = net.endpoints(x)
+    logits, ends = net.endpoints(x)
     assert list(ends) == ["conv1", "pool1", "conv2", "flat", "logits"] == [name for name, _ in net.rows]
     assert {name: ends[name].shape[1:] for name in ends} == {name: getattr(net, name).out_shape for name in ends}
     assert list(named_weights(net)) == ["conv1/w", "conv1/b", "conv2/w", "conv2/b", "logits/w", "logits/b"]
-    np.testing.assert_array_equal(net(x), ends["logits"])
+    np.testing.assert_array_equal(logits, ends["logits"])
+    np.testing.assert_array_equal(net(x), logits)
 
 
 def test_endpoints_stop_at_until(net):
-    assert list(net.endpoints(tf.zeros((1, 8, 8, 1)), until="conv2")) == ["conv1", "pool1", "conv2"]
+    last, ends = net.endpoints(tf.ones((1, 8, 8, 1)), until="conv2")
+    assert list(ends) == ["conv1", "pool1", "conv2"]
+    np.testing.assert_array_equal(last, ends["conv2"])
     with pytest.raises(UsageError, match="no row 'conv9': choose one of conv1, pool1"):
         net.endpoints(tf.zeros((1, 8, 8, 1)), until="conv9")
 
@@ -55,7 +58,7 @@ def test_inserting_a_row_changes_no_other_rows_initial_weights(net):
 def test_precision_is_the_policys(net, rng):
     x = tf.constant(rng.normal(size=(2, 8, 8, 1)), tf.float32)
     narrow = Chain(TABLE, input_shape=(8, 8, 1), policy=MIXED_BFLOAT16)
-    ends = narrow.endpoints(x)
+    _, ends = narrow.endpoints(x)
     assert ends["conv2"].dtype == tf.bfloat16 and ends["logits"].dtype == tf.float32
     assert all(v.dtype == tf.float32 for v in narrow.variables)
     np.testing.assert_allclose(ends["logits"], net(x), rtol=0.1, atol=0.02)

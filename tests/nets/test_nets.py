@@ -165,7 +165,9 @@ def test_parameters(built):
 def test_endpoint_shapes(built):
     name, net = built
     wanted = {row: tuple(map(int, shape.split("x"))) for row, shape in map(str.split, SHAPES[name].split(", "))}
-    ends = tf.function(net.endpoints).get_concrete_function(tf.TensorSpec((3, *net.input_shape))).structured_outputs
+    spec = tf.TensorSpec((3, *net.input_shape))
+    logits, ends = tf.function(net.endpoints).get_concrete_function(spec).structured_outputs
+    assert logits.shape == (3, *net.out_shape)
     assert {row: tuple(end.shape[1:]) for row, end in ends.items()} == wanted
     assert {row: layer.out_shape for row, layer in net.rows} == wanted
     assert [row for row, _ in net.rows] == list(wanted) and list(wanted)[-1] == "logits"
@@ -187,11 +189,13 @@ def test_googlenet_trains_two_more_heads_by_name():
     assert googlenet(aux_heads=False).num_params() == 6_998_552
     small = googlenet((224, 224, 3), 7)
     x = tf.TensorSpec((2, 224, 224, 3))
-    in_training = tf.function(lambda x: small.endpoints(x, training=True)).get_concrete_function(x).structured_outputs
+    _, in_training = (
+        tf.function(lambda x: small.endpoints(x, training=True)).get_concrete_function(x).structured_outputs
+    )
     assert {head: in_training[head].shape for head in ("aux1", "aux2", "logits")} == dict.fromkeys(
         ("aux1", "aux2", "logits"), tf.TensorShape((2, 7))
     )
-    assert "aux1" not in tf.function(small.endpoints).get_concrete_function(x).structured_outputs
+    assert "aux1" not in tf.function(small.endpoints).get_concrete_function(x).structured_outputs[1]
 
 
 def test_variants_of_the_papers():

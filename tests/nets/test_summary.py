@@ -47,7 +47,7 @@ def seen_pixels(net, name):
     x = tf.ones((1, *net.input_shape))
     with tf.GradientTape() as tape:
         tape.watch(x)
-        end = net.endpoints(x, until=name)[name]
+        end, _ = net.endpoints(x, until=name)
         unit = end[(0, *(d // 2 for d in end.shape[1:]))]
     rows = np.flatnonzero(np.abs(tape.gradient(unit, x).numpy()).sum(axis=(0, 2, 3)))
     return rows.max() - rows.min() + 1

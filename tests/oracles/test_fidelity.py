@@ -98,7 +98,7 @@ def test_each_auxiliary_head_carries_its_own_name():
     weights, images = fidelity.draw_weights(net), fidelity.draw_batch(net, 1)
     for layer in (net.drop, net.aux1.drop, net.aux2.drop):
         layer.rate = 0.0
-    ends = net.endpoints(images, training=True)
+    _, ends = net.endpoints(images, training=True)
     model = nets_keras.googlenet(images.shape[1:], 7)
     nets_keras.assign(model, weights)
     for name, expected in model(images).items():
