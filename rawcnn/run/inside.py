@@ -6,6 +6,7 @@ after preprocessing; what comes back is NumPy's.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import rawcnn.start  # noqa: F401
 
@@ -17,7 +18,7 @@ from rawcnn.errors import UsageError
 from rawcnn.layers import BatchNorm, Conv2D, Inception, Layer, PartialConv2D
 from rawcnn.nets.chain import Chain
 
-Images = NDArray[np.generic] | tf.Tensor
+Images = Any  # an array or a tensor
 Floats = NDArray[np.float32]
 
 INCEPTION_PARTS = ("conv1x1", "conv3x3_reduce", "conv3x3", "conv5x5_reduce", "conv5x5", "pool_proj")
