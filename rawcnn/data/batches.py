@@ -88,8 +88,10 @@ def in_order(
 
 def thumbnails(source: Labelled, indices: np.ndarray, size: int = 160) -> np.ndarray:
     """Images to look at: uint8 `[len(indices), H, W, C]`, as they are in memory, or the central squares of files."""
-    if isinstance(source, Source) or not len(indices):
-        return source.take(indices).images if isinstance(source, Source) else np.zeros((0, size, size, 3), np.uint8)
+    if isinstance(source, Source):
+        return np.rint(source.images[indices]).astype(np.uint8)
+    if not len(indices):
+        return np.zeros((0, size, size, 3), np.uint8)
     views = [images.numpy()[:, 0] for images, _ in in_order(source.take(indices), 1, centre(), size)]
     return np.concatenate(views).astype(np.uint8)
 

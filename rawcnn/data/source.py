@@ -4,20 +4,23 @@ The k-th batch of an epoch is a pure function of (source, seed, epoch, k), so a 
 same batches as one never interrupted, and no iterator's state needs saving.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any, TypeVar
 
 import rawcnn.start  # noqa: F401
 
 import numpy as np
 import tensorflow as tf
 
+from rawcnn.data.arrays import as_images, as_labels, check_labels, numbered
 from rawcnn.data.views import Crop, take_boxes
-from rawcnn.errors import DataError
+from rawcnn.errors import DataError, UsageError
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """`(images [N, H, W, C] in 0 ... 255, seed [2] int64) -> images` in 0 ... 255; stateless."""
+SHOWN = 20  # classes that a table lists
 S = TypeVar("S", bound="Labelled")
 
 
@@ -62,32 +65,66 @@ class Labelled:
         """About `fraction` (0 ... 1) of the images of each class, at least one of each, in the old order."""
         return self.take(np.sort(_stratified(self.labels, fraction, seed)))
 
-    def split(self: S, count: int, seed: int) -> tuple[S, S]:
+    def split(self: S, count: float, seed: int = 0) -> tuple[S, S]:
         """(all others, about `count` images with each class in proportion), drawn by `seed`, in the old order.
 
-        Each class keeps at least one image on either side; raises `DataError` naming one that has a single image.
+        A `count` below 1 is a fraction of the images. Each class keeps at least one image on either side; raises
+        `DataError` naming one that has a single image, and `UsageError` if `count` leaves nothing on one side.
         """
+        fraction = count if count < 1 else count / len(self)
+        if not 0 < fraction < 1:
+            raise UsageError(
+                f"Of {len(self):,} images {count} cannot be split off: give a fraction below 1, or a count."
+            )
         present, counts = np.unique(self.labels, return_counts=True)
         if counts.min() < 2:
             name = self.class_names[present[counts.argmin()]]
             raise DataError(
                 f"Class {name!r} has one image left: it cannot be held out and trained on. Add images to it."
             )
-        held_out = np.sort(_stratified(self.labels, count / len(self), seed, leave=1))
+        held_out = np.sort(_stratified(self.labels, fraction, seed, leave=1))
         return self.take(np.setdiff1d(np.arange(len(self)), held_out)), self.take(held_out)
 
+    def facts(self) -> dict[str, str]:
+        """What `repr` and a notebook's table say of the images."""
+        height, width, channels = self.shape
+        shape = f"{height}x{width}x{channels}" if height else "files, each of its own size"
+        return {"images": f"{len(self):,}", "shape": shape, "classes": f"{len(self.class_names):,}"}
 
-@dataclass(frozen=True)
+    def __repr__(self) -> str:
+        of, classes = self.facts()["shape"], len(self.class_names)
+        return f"<{type(self).__name__}: {len(self):,} images ({of}), {classes} class{'es' if classes != 1 else ''}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the facts, then how many images each of the first classes has."""
+        shown = self.class_names[:SHOWN]
+        counts = np.bincount(self.labels, minlength=len(self.class_names))[: len(shown)].tolist()
+        more = {"...": f"{len(self.class_names) - SHOWN} more"} if len(self.class_names) > SHOWN else {}
+        names = (f"{i}: {name}" for i, name in enumerate(shown))
+        return html_table(self.facts() | {n: f"{k:,}" for n, k in zip(names, counts, strict=True)} | more)
+
+
 class Source(Labelled):
-    """Images uint8 `[N, H, W, C]` in memory, labels int32 `[N]` in 0 ... K - 1, and the K class names."""
+    """Images in memory: `images` `[N, H, W, C]` in 0 ... 255, `labels` int32 `[N]` in 0 ... K - 1, K `class_names`.
 
-    images: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
+    Takes arrays as people have them:
 
-    def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
-            raise DataError(f"Images must be uint8 [N, H, W, C], not {self.images.dtype} {self.images.shape}.")
+    * images uint8 or any other whole numbers in 0 ... 255; floats in 0 ... 1 (they are scaled to 0 ... 255) or in
+      0 ... 255; arrays or lists, `[N, H, W, C]` or, if grey, `[N, H, W]`. They are kept as uint8, or as float32 where
+      they are no whole numbers;
+    * labels whole numbers of any type, arrays or lists, `[N]` or `[N, 1]`;
+    * class names, one for each class; without them "0", "1", ... up to the largest label.
+
+    Raises `DataError` for anything else, with the remedy: one-hot labels, channels first, pixels below 0, ...
+
+    >>> Source(np.zeros((6, 28, 28)), [0, 1, 2, 0, 1, 2])
+    <Source: 6 images (28x28x1), 3 classes>
+    """
+
+    def __init__(self, images: Any, labels: Any, class_names: Sequence[str] | None = None):
+        self.images = as_images(images)
+        self.labels = as_labels(labels, len(self.images))
+        self.class_names = numbered(self.labels) if class_names is None else tuple(class_names)
         check_labels(self.labels, len(self.images), self.class_names)
 
     @property
@@ -98,7 +135,9 @@ class Source(Labelled):
 
     def take(self, indices: np.ndarray) -> "Source":
         """The images at `indices`, in that order."""
-        return Source(self.images[indices], self.labels[indices], self.class_names)
+        taken = copy.copy(self)  # without looking at the pixels again: some floats in 0 ... 255 may all be below 1
+        taken.images, taken.labels = self.images[indices], self.labels[indices]
+        return taken
 
     def stream(self, order: tf.data.Dataset, crop: Crop | None = None, size: int | None = None) -> tf.data.Dataset:
         """Gather whole batches at once; see `Labelled.stream`."""
@@ -115,16 +154,10 @@ class Source(Labelled):
         return order.map(batch)
 
 
-def check_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...]) -> None:
-    """Raise `DataError` unless there are `count` labels, all of classes that have a name."""
-    if labels.shape != (count,):
-        raise DataError(f"There are {count} images but labels of shape {labels.shape}.")
-    outside = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
-    if len(outside):
-        raise DataError(
-            f"Label {labels[outside[0]]} of image {outside[0]} is outside 0 ... {len(class_names) - 1}: "
-            "check that labels and class names belong together."
-        )
+def html_table(rows: Mapping[str, str]) -> str:
+    """A table of two columns for a notebook."""
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    return f"<table>{cells}</table>"
 
 
 def _stratified(labels: np.ndarray, fraction: float, seed: int, leave: int = 0) -> np.ndarray:

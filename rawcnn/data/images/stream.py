@@ -20,9 +20,10 @@ import rawcnn.start  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
+from rawcnn.data.arrays import check_labels
 from rawcnn.data.images.decode import cut, decode_part, scale, turn, turns, undecodable
 from rawcnn.data.images.headers import JPEG, ImageInfo
-from rawcnn.data.source import Labelled, check_labels
+from rawcnn.data.source import Labelled
 from rawcnn.data.views import Crop
 from rawcnn.errors import DataError, UsageError
 from rawcnn.machine import cores
