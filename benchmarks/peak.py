@@ -40,7 +40,7 @@ def convolution_peak(dtype: tf.DType, shards: int = 1, seconds: float = 1.0) -> 
     count = max(1, BATCH // shards)
     x = tf.cast(tf.random.stateless_uniform((count, SIDE, SIDE, MAPS), (0, 0)), dtype)
     w = tf.cast(tf.random.stateless_uniform((3, 3, MAPS, MAPS), (0, 1)), dtype)
-    convolve = tf.function(lambda images, w: [tf.nn.conv2d(part, w, 1, "SAME") for part in images])
+    convolve = tf.function(lambda images, w: [tf.nn.conv2d(part, w, 1, "SAME") for part in images], autograph=False)
     convolve([x] * shards, w)  # traces
     best, end = float("inf"), time.perf_counter() + seconds
     while (start := time.perf_counter()) < end:

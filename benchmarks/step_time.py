@@ -85,7 +85,7 @@ def infer(net: Chain, recipe: Recipe, shards: int, todo: Plan, source: Source, a
     """Classify a block of batches to warm up, then the timed ones."""
     net = frozen(net)
 
-    @tf.function
+    @tf.function(autograph=False)
     def logits(images: tf.Tensor) -> tf.Tensor:
         return tf.concat([net(recipe.preprocess(part)) for part in tf.split(images, shards)], axis=0)
 

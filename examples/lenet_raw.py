@@ -52,7 +52,7 @@ def main(count: int = 2000, epochs: int = 12, batch_size: int = 20, learning_rat
     x, y = tf.cast(x, tf.float32) * (1.275 / 255) - 0.1, tf.constant(labels)
     v = variables()
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             distances = lenet5(x, v)

@@ -18,7 +18,7 @@ def assert_gradients_match(
         total = tf.reduce_sum(out * weights)
     gradients = tape.gradient(total, tensors)
 
-    @tf.function
+    @tf.function(autograph=False)
     def value(*values: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(f(*values) * weights)
 

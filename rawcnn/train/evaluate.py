@@ -31,7 +31,7 @@ def make_eval_step(
             tf.reduce_mean(tf.reshape(probabilities, (-1, views, probabilities.shape[-1])), axis=1),
         )
 
-    @tf.function
+    @tf.function(autograph=False)
     def eval_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shares = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
         losses, probabilities = zip(*(evaluate_part(x, y) for x, y in shares), strict=True)

@@ -104,9 +104,7 @@ def fit(
         now = replace(now, loss_sum=0.0, correct=0)
 
 
-def _advance(
-    now: Progress, train_step: TrainStep, data: Iterator[tuple[tf.Tensor, tf.Tensor]], n: int
-) -> tuple[Progress, float]:
+def _advance(now: Progress, train_step: TrainStep, data: tf.data.Iterator, n: int) -> tuple[Progress, float]:
     """`now` after `n` more steps, and the seconds they took."""
     began = time.perf_counter()
     results = train_step(data, tf.constant(n))

@@ -60,7 +60,7 @@ class StepResults(NamedTuple):
     waited: tf.Tensor
 
 
-TrainStep = Callable[[Iterator[tuple[tf.Tensor, tf.Tensor]], tf.Tensor], StepResults]
+TrainStep = Callable[[tf.data.Iterator, tf.Tensor], StepResults]
 
 
 def make_train_step(
@@ -114,18 +114,22 @@ def make_train_step(
         with tf.control_dependencies(sums):
             return tf.add_n(losses), tf.add_n(correct), clock()
 
-    @tf.function
-    def train_step(iterator: Iterator[tuple[tf.Tensor, tf.Tensor]], n: tf.Tensor) -> StepResults:
-        losses, corrects = tf.TensorArray(tf.float32, n), tf.TensorArray(tf.int32, n)
-        waited, idle_since = tf.constant(0.0, tf.float64), clock()
-        for i in tf.range(n):
-            images, labels = next(iterator)
+    @tf.function(autograph=False)
+    def train_step(iterator: tf.data.Iterator, n: tf.Tensor) -> StepResults:
+        def one_step(
+            i: tf.Tensor, losses: tf.TensorArray, corrects: tf.TensorArray, waited: tf.Tensor, idle_since: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray, tf.Tensor, tf.Tensor]:
+            images, labels = iterator.get_next()
             with tf.control_dependencies([images]):
                 arrived = clock()
             waited += tf.maximum(arrived - idle_since, 0.0)
             with tf.control_dependencies([arrived]):  # or the clock would be read only when a core is free again
                 step_loss, step_correct, idle_since = update(tf.identity(images), labels)
-            losses, corrects = losses.write(i, step_loss), corrects.write(i, step_correct)
+            return i + 1, losses.write(i, step_loss), corrects.write(i, step_correct), waited, idle_since
+
+        none = tf.TensorArray(tf.float32, n), tf.TensorArray(tf.int32, n)
+        begun = (tf.constant(0), *none, tf.constant(0.0, tf.float64), clock())
+        _, losses, corrects, waited, _ = tf.while_loop(lambda i, *_: i < n, one_step, begun)
         return StepResults(losses.stack(), corrects.stack(), waited)
 
     return train_step

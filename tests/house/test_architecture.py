@@ -108,6 +108,21 @@ def test_no_keras_and_flags_only_in_cli():
         assert path.name == "cli.py" or not any(name.split(".")[0] == "absl" for name in names), path
 
 
+def test_library_has_no_autograph():
+    """AutoGraph warns on Python 3.13, so every `tf.function` is a call that says `autograph=False`."""
+    for path in [*LIBRARY, *sorted(Path(ROOT, "examples").glob("*.py"))]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        said = {
+            id(node.func)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            and any(word.arg == "autograph" and ast.unparse(word.value) == "False" for word in node.keywords)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "tf.function":
+                assert id(node) in said, f"{path}, line {node.lineno}"
+
+
 @pytest.mark.parametrize("path", LIBRARY, ids=name_of)
 def test_text_of(path):
     text = path.read_text(encoding="utf-8")

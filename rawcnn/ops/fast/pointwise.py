@@ -77,7 +77,7 @@ def relu(x: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     return y, lambda dy: _relu_gradient(y, dy)
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _relu_gradient(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     return tf.where(y > 0, dy, tf.zeros_like(dy))
 
@@ -89,7 +89,7 @@ def tanh(x: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     return y, lambda dy: _tanh_gradient(y, dy)
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _tanh_gradient(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     y, wide = tf.cast(y, tf.float32), tf.cast(dy, tf.float32)
     return tf.cast(wide * (1.0 - y * y), dy.dtype)
@@ -133,25 +133,25 @@ def _power(s: tf.Tensor, beta: float) -> tf.Tensor:
     return root * tf.sqrt(root)
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _square(x: tf.Tensor) -> tf.Tensor:
     return x * x
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _lrn_value(x: tf.Tensor, energy: tf.Tensor, k: float, alpha: float, beta: float) -> tf.Tensor:
     wide, energy = _wide(x, energy)
     return tf.cast(wide * _power(k + alpha * energy, beta), x.dtype)
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _lrn_pull(x: tf.Tensor, energy: tf.Tensor, dy: tf.Tensor, k: float, alpha: float, beta: float) -> tf.Tensor:
     wide, energy, dy = _wide(x, energy, dy)
     s = k + alpha * energy
     return tf.cast(dy * wide * _power(s, beta) / s, x.dtype)
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _lrn_gradient(
     x: tf.Tensor, energy: tf.Tensor, dy: tf.Tensor, pulled: tf.Tensor, k: float, alpha: float, beta: float
 ) -> tf.Tensor:
