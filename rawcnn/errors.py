@@ -1,5 +1,8 @@
 """Errors that a user can act on: each message names what, where, the rule and the remedy."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class RawcnnError(Exception):
     """Base of every error that rawcnn raises for a user's mistake; the examples print it as one line."""
@@ -19,3 +22,20 @@ class RunError(RawcnnError):
 
 class UsageError(RawcnnError, ValueError):
     """An argument or flag outside what the function accepts."""
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """A question to append to an error about an unknown name, or "" where no known name is close to it.
+
+    Capitals, dashes and underscores do not count.
+
+    >>> did_you_mean("VGG-19", ["vgg16", "vgg19", "lenet5"]), did_you_mean("resnet50", ["vgg16", "lenet5"])
+    (" Did you mean 'vgg19'?", '')
+    """
+    plain = {_plain(name): name for name in known}
+    close = difflib.get_close_matches(_plain(str(given)), plain, n=1, cutoff=0.75)
+    return f" Did you mean {plain[close[0]]!r}?" if close else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
