@@ -46,7 +46,8 @@ class Inception(Layer):
 
         def conv(name: str, filters: int, size: int, shape: Sequence[int] = input_shape) -> Conv2D:
             settings: dict[str, Any] = {"activation": activation, "w_init": w_init, "b_init": b_init}
-            return Conv2D(filters, size, input_shape=shape, seed=fold(seed, name), **settings)
+            with tf.name_scope(name):  # so that variables are called conv1x1/w
+                return Conv2D(filters, size, input_shape=shape, seed=fold(seed, name), **settings)
 
         self.conv1x1 = conv("conv1x1", conv1x1, 1)
         self.conv3x3_reduce = conv("conv3x3_reduce", conv3x3_reduce, 1)

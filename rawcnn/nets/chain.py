@@ -69,7 +69,8 @@ class Chain(tf.Module):
         for name, pending in table:
             self._check_name(name)
             try:
-                layer = pending.build(shape, fold(seed, name))
+                with tf.name_scope(name):  # so that variables are called conv1/w
+                    layer = pending.build(shape, fold(seed, name))
             except UsageError as error:
                 raise UsageError(f"Row {name!r} cannot follow an output of shape {shape}: {error}") from error
             setattr(self, name, layer)
@@ -81,7 +82,8 @@ class Chain(tf.Module):
             if at in self._head_of:
                 raise UsageError(f"Heads {self._head_of[at]!r} and {name!r} both hang on row {at!r}: one must move.")
             try:
-                head = Chain(rows, input_shape=getattr(self, at).out_shape, seed=fold(seed, name), policy=policy)
+                with tf.name_scope(name):
+                    head = Chain(rows, input_shape=getattr(self, at).out_shape, seed=fold(seed, name), policy=policy)
             except UsageError as error:
                 raise UsageError(f"Head {name!r}: {error}") from error
             setattr(self, name, head)

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from rawcnn.errors import UsageError
 from rawcnn.layers import Conv2D, Dense, Flatten, MaxPool
-from rawcnn.layers.variables import he_normal, named_weights
+from rawcnn.layers.variables import he_normal, named_variables, named_weights
+from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16, parse
 
@@ -33,6 +34,13 @@ def test_one_name_everywhere(net, rng):
     assert list(named_weights(net)) == ["conv1/w", "conv1/b", "conv2/w", "conv2/b", "logits/w", "logits/b"]
     np.testing.assert_array_equal(logits, ends["logits"])
     np.testing.assert_array_equal(net(x), logits)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "cifar_fast", "googlenet"])
+def test_variables_are_called_by_their_path(name):
+    variables = named_variables(NETS[name]())
+    assert {v.name for v in variables.values()} == {f"{path}:0" for path in variables}
+    assert len(variables) == len({v.name for v in variables.values()})
 
 
 def test_endpoints_stop_at_until(net):
