@@ -7,7 +7,7 @@ import rawcnn.start  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
-from rawcnn.data.source import Augment, Labelled, Source
+from rawcnn.data.source import Augment, Labelled, Source, no_autograph
 from rawcnn.data.views import Crop, centre
 from rawcnn.seeds import fold
 
@@ -43,12 +43,14 @@ def batches(
     per_epoch = len(source) // batch_size
     augment_seed = tf.constant(fold(seed, "augment"), tf.int64)
 
+    @no_autograph
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         numbers = epoch * per_epoch + tf.range(per_epoch, dtype=tf.int64)
         keys = tf.stack([tf.fill((per_epoch,), augment_seed), numbers], axis=1)
         whole = permutation(len(source), seed, epoch)[: per_epoch * batch_size]
         return tf.data.Dataset.from_tensor_slices((keys, tf.reshape(whole, (per_epoch, batch_size))))
 
+    @no_autograph
     def changed(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = batch
         if crop is not None:
@@ -82,7 +84,7 @@ def in_order(
     if isinstance(source, Source) and crop is None:  # nothing to compute: no pipeline to set up after each epoch
         return ((tf.constant(source.images[some]), tf.constant(source.labels[some])) for some in chosen)
     order = tf.data.Dataset.from_tensor_slices(tf.constant(np.array(chosen), tf.int32))
-    order = order.map(lambda indices: (tf.zeros(2, tf.int64), indices))
+    order = order.map(no_autograph(lambda indices: (tf.zeros(2, tf.int64), indices)))
     return _read_ahead(source.stream(order, crop, size), source, 2)
 
 

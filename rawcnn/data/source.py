@@ -20,6 +20,8 @@ from rawcnn.errors import DataError, UsageError
 
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """`(images [N, H, W, C] in 0 ... 255, seed [2] int64) -> images` in 0 ... 255; stateless."""
+no_autograph = tf.autograph.experimental.do_not_convert
+"""For functions that `tf.data` traces: AutoGraph would only rewrite their source, and warns on Python 3.13."""
 SHOWN = 20  # classes that a table lists
 S = TypeVar("S", bound="Labelled")
 
@@ -144,6 +146,7 @@ class Source(Labelled):
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         height, width, _ = self.shape
 
+        @no_autograph
         def batch(seed: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             x = tf.gather(images, chosen)
             if crop is not None:

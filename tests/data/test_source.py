@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
+from tensorflow.python.autograph.impl import api
 
-from rawcnn.data.batches import batches, permutation
+from rawcnn.data.batches import batches, in_order, permutation
+from rawcnn.data.images.headers import inspect
+from rawcnn.data.images.stream import FileSource
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Source
+from rawcnn.data.views import protocol, random_crop
 from rawcnn.errors import DataError
 
 NAMES = ("a", "b", "c")
@@ -119,3 +124,26 @@ def test_a_split_leaves_every_class_on_both_sides():
     assert np.bincount(train.labels).tolist() == [1, 1, 1]
     with pytest.raises(DataError, match="Class 'a' has one image left"):
         source.take(np.arange(1, 24)).split(5, seed=0)
+
+
+@pytest.mark.parametrize("of_files", [False, True])
+def test_autograph_rewrites_nothing(of_files, source, tmp_path, monkeypatch):
+    rewritten = []
+
+    def refuse(*of):
+        rewritten.append(of)
+        raise NotImplementedError  # AutoGraph then takes the function as it is
+
+    monkeypatch.setattr(api, "_convert_actual", refuse)
+    if of_files:
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+        paths = [str(tmp_path / "a.png")] * 30
+        source = FileSource(paths, np.zeros(30, np.int32), ("a",), map(inspect, paths))
+    for _ in batches(source, 10, seed=0, crop=random_crop(), size=2, augment=noise).take(4):
+        pass
+    for _ in in_order(source, 10, protocol("10"), 2):
+        pass
+    assert rewritten == []
+    for _ in tf.data.Dataset.range(1).map(lambda k: k + 1):  # the test can fail
+        pass
+    assert len(rewritten) == 1

@@ -23,7 +23,7 @@ import tensorflow as tf
 from rawcnn.data.arrays import check_labels
 from rawcnn.data.images.decode import cut, decode_part, scale, turn, turns, undecodable
 from rawcnn.data.images.headers import JPEG, ImageInfo
-from rawcnn.data.source import Labelled
+from rawcnn.data.source import Labelled, no_autograph
 from rawcnn.data.views import Crop
 from rawcnn.errors import DataError, UsageError
 from rawcnn.machine import cores
@@ -86,13 +86,14 @@ class FileSource(Labelled):
         options.threading.max_intra_op_parallelism = 1
         files = order.map(self._plan(crop, size)).unbatch()
         # Twice as many as cores: a large image at the head of the queue does not stop the others.
-        images = files.map(partial(_read, size), num_parallel_calls=2 * self.threads, deterministic=True)
+        images = files.map(no_autograph(partial(_read, size)), num_parallel_calls=2 * self.threads, deterministic=True)
         return images.batch(batch_size, drop_remainder=exact).with_options(options)
 
     def _plan(self, crop: Crop, size: int) -> Callable[..., tuple[tf.Tensor, ...]]:
         """A function of (seed, indices `[B]`) that tells, for a batch at once, what `_read` must know of each file."""
         names, labels, infos = tf.constant(self._names), tf.constant(self.labels), tf.constant(self._infos)
 
+        @no_autograph
         def plan(seed: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
             width, height, orientation, kind = tf.unstack(tf.gather(infos, chosen), axis=1)
             boxes, mirrored = crop(height, width, seed)
@@ -186,7 +187,7 @@ def _read(
     if boxes.shape[0] == 1:
         views = view((boxes[0], mirrored[0]))[None]
     else:
-        views = tf.map_fn(view, (boxes, mirrored), fn_output_signature=tf.uint8)
+        views = tf.map_fn(no_autograph(view), (boxes, mirrored), fn_output_signature=tf.uint8)
     return tf.ensure_shape(views, (boxes.shape[0], size, size, 3)), label
 
 
