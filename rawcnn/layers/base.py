@@ -21,6 +21,9 @@ class Layer(tf.Module):
         self.input_shape: Shape = tuple(int(d) for d in input_shape)
         self.out_shape: Shape = tuple(int(d) for d in out_shape)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.input_shape} -> {self.out_shape}, {self.num_params():,} parameters>"
+
     def num_params(self) -> int:
         """Trainable parameters."""
         return sum(math.prod(v.shape) for v in self.trainable_variables)

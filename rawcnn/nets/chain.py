@@ -9,6 +9,7 @@ import tensorflow as tf
 from rawcnn.errors import UsageError
 from rawcnn.layers import Layer
 from rawcnn.nets.precision import FLOAT32, Policy
+from rawcnn.nets.summary import summary, summary_html
 from rawcnn.seeds import fold
 
 
@@ -108,8 +109,16 @@ class Chain(tf.Module):
         return sum(layer.num_params() for _, layer in self.rows) + sum(head.num_params() for _, _, head in self.heads)
 
     def num_statistics(self) -> int:
-        """Numbers besides that are no parameters: the moving averages of batch normalisation."""
-        return sum(layer.num_statistics() for _, layer in self.rows)
+        """Numbers that no gradient changes: the moving averages of batch normalisation."""
+        own = sum(layer.num_statistics() for _, layer in self.rows)
+        return own + sum(head.num_statistics() for _, _, head in self.heads)
+
+    def __repr__(self) -> str:
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the summary as a table."""
+        return summary_html(self)
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """The logits: the last row's output, in the policy's dtype. `[N, *input_shape] -> [N, *out_shape]`."""

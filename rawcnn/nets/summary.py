@@ -1,8 +1,21 @@
 """What a net is made of, row by row: output shape, parameters, multiply-adds and receptive field, all exact."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from html import escape
+from typing import Any, NamedTuple, Protocol
 
-from rawcnn.nets.chain import Chain
+from rawcnn.layers import Layer
+
+
+class Net(Protocol):
+    """What a summary asks of a net; a `Chain` has it."""
+
+    @property
+    def rows(self) -> Iterator[tuple[str, Layer]]: ...
+    @property
+    def heads(self) -> Iterator[tuple[str, str, Any]]: ...
+    def num_params(self) -> int: ...
+    def num_statistics(self) -> int: ...
 
 
 class SummaryRow(NamedTuple):
@@ -16,7 +29,11 @@ class SummaryRow(NamedTuple):
     receptive_field: int
 
 
-def summary_rows(net: Chain) -> list[SummaryRow]:
+HEADER = ("row", "layer", "output", "parameters", "multiply-adds", "receptive field")
+ALIGNED = ("<", "<", "<", ">", ">", ">")
+
+
+def summary_rows(net: Net) -> list[SummaryRow]:
     """One `SummaryRow` per row of `net`, those of heads for training (`aux1/conv`) last.
 
     A window of `size` over units that see `r` pixels and lie `jump` pixels apart sees `r + (size - 1) * jump` pixels;
@@ -25,7 +42,7 @@ def summary_rows(net: Chain) -> list[SummaryRow]:
     return _rows(net, "", 1, 1)
 
 
-def _rows(net: Chain, prefix: str, field: int, jump: int) -> list[SummaryRow]:
+def _rows(net: Net, prefix: str, field: int, jump: int) -> list[SummaryRow]:
     rows: list[SummaryRow] = []
     seen = {}
     for name, layer in net.rows:
@@ -39,14 +56,40 @@ def _rows(net: Chain, prefix: str, field: int, jump: int) -> list[SummaryRow]:
     return rows
 
 
-def summary(net: Chain) -> str:
-    """The table that the examples print, with totals; see the docstrings in `rawcnn.nets` for what it looks like.
+def summary(net: Net) -> str:
+    """The table that `print(net)` shows, with totals; see the docstrings in `rawcnn.nets` for what it looks like.
 
-    Parameters are trainable ones; where batch normalisation keeps statistics besides, a last line counts both.
+    Parameters are trainable ones; where batch normalisation keeps moving averages too, a last line counts both.
     """
+    lines, note = _cells(net)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, ALIGNED, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*text, note] if note else text)
+
+
+def summary_html(net: Net) -> str:
+    """The same table for notebooks."""
+    lines, note = _cells(net)
+    header, *body, total = (
+        "".join(
+            f'<{tag} style="text-align: {"left" if align == "<" else "right"}">{escape(cell)}</{tag}>'
+            for cell, align in zip(line, ALIGNED, strict=True)
+        )
+        for line, tag in zip(lines, ("th", *["td"] * (len(lines) - 2), "th"), strict=True)
+    )
+    rows = "".join(f"<tr>{line}</tr>" for line in body)
+    caption = f'<caption style="caption-side: bottom">{escape(note)}</caption>' if note else ""
+    return (
+        f"<table>{caption}<thead><tr>{header}</tr></thead><tbody>{rows}</tbody><tfoot><tr>{total}</tr></tfoot></table>"
+    )
+
+
+def _cells(net: Net) -> tuple[list[tuple[str, ...]], str]:
+    """The header, a line for each row, and the totals; and a note about moving averages, or ""."""
     rows = summary_rows(net)
-    header = ("row", "layer", "output", "parameters", "multiply-adds", "receptive field")
-    total = ("total", "", "", f"{sum(r.params for r in rows):,}", f"{sum(r.multiply_adds for r in rows):,}", "")
     body = [
         (
             r.name,
@@ -54,16 +97,11 @@ def summary(net: Chain) -> str:
             "x".join(map(str, r.out_shape)),
             f"{r.params:,}",
             f"{r.multiply_adds:,}",
-            str(r.receptive_field),
+            f"{r.receptive_field}",
         )
         for r in rows
     ]
-    widths = [max(map(len, column)) for column in zip(header, *body, total, strict=True)]
-    aligned = ["<", "<", "<", ">", ">", ">"]
-    lines = [
-        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, aligned, widths, strict=True)).rstrip()
-        for line in (header, *body, total)
-    ]
-    if net.num_statistics():
-        lines.append(f"with moving averages: {net.num_params() + net.num_statistics():,}")
-    return "\n".join(lines)
+    total = ("total", "", "", f"{sum(r.params for r in rows):,}", f"{sum(r.multiply_adds for r in rows):,}", "")
+    averages = net.num_statistics()
+    note = f"with moving averages: {net.num_params() + averages:,}" if averages else ""
+    return [HEADER, *body, total], note

@@ -1,13 +1,15 @@
 """The summary's numbers against TensorFlow's profiler, and its receptive fields against the support of gradients."""
 
+import html.parser
 import math
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from rawcnn.layers import AveragePool, Conv2D, Dense, Flatten, MaxPool
+from rawcnn.layers import AveragePool, BatchNorm, Conv2D, Dense, Flatten, MaxPool
 from rawcnn.layers.variables import constant
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
@@ -74,6 +76,50 @@ def test_receptive_fields_are_where_gradients_come_from():
 def test_lenet5_units_of_c5_see_the_whole_image():
     fields = {r.name: r.receptive_field for r in summary_rows(NETS["lenet5"]())}
     assert fields == {"c1": 5, "s2": 6, "c3": 14, "s4": 16, "c5": 32, "flat": 32, "f6": 32, "logits": 32}
+
+
+class Cells(html.parser.HTMLParser):
+    """The text of every cell, row by row, as a browser would show it."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+def test_printing_a_net_shows_the_summary_and_a_notebook_its_table():
+    net = NETS["cifar_fast"]()
+    assert str(net) == repr(net) == summary(net)
+    assert repr(net.conv1) == "<Conv2D: (32, 32, 3) -> (31, 31, 24), 312 parameters>"
+    reader = Cells()
+    reader.feed(net._repr_html_())
+    lines = [re.split(r"  +", line) for line in summary(net).splitlines()[:-1]]
+    assert [[cell for cell in row if cell] for row in reader.rows] == lines
+    assert summary(net).splitlines()[-1] in net._repr_html_()
+
+
+def test_names_are_escaped_in_notebooks():
+    layer = type("Sharp", (Flatten,), {})
+    net = Chain((("flat", row(layer)()),), input_shape=(2, 2, 1))
+    layer.__name__ = "Sharp<b>"
+    table = net._repr_html_()
+    assert "Sharp&lt;b&gt;" in table and "<b>" not in table
+
+
+def test_moving_averages_of_heads_are_counted():
+    head = (("bn", row(BatchNorm)()), ("flat", row(Flatten)()))
+    net = Chain((("a", row(MaxPool)(2)),), input_shape=(4, 4, 3), heads={"aux": ("a", head)})
+    assert net.num_params() == 6 and net.num_statistics() == 6
+    assert summary(net).endswith("with moving averages: 12")
 
 
 def test_the_table_is_aligned_and_adds_up():
