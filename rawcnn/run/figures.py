@@ -6,9 +6,11 @@ They need matplotlib, the extra `plots`, and draw on a figure of their own: no p
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from rawcnn.errors import RawcnnError, RunError
 from rawcnn.files.whole import whole_file
+from rawcnn.run.fonts import fit
 
 StrPath = str | os.PathLike[str]
 
@@ -61,16 +64,28 @@ def grid(images: Sequence[NDArray[np.uint8]], title: str, *, above: int = 1, bel
     return figure, panels[: len(images)]
 
 
+def png_of(figure: Any) -> bytes:
+    """A figure as the bytes of a PNG, its texts in fonts that have their letters."""
+    fit(figure)
+    png = io.BytesIO()
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    log.setLevel(logging.ERROR)  # no remark on a family whose bold is called semi-bold
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a letter that no font has becomes a box; `fit` said so
+            figure.savefig(png, format="png")
+    finally:
+        log.setLevel(level)
+    return png.getvalue()
+
+
 def save(figure: Any, path: StrPath) -> Path:
     """Write a figure as PNG, whole or not at all; raise `RunError` if that cannot be."""
-    path = Path(path)
-    png = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a letter of a name that the font lacks becomes a box
-        figure.savefig(png, format="png")
+    path, png = Path(path), png_of(figure)
     try:
         with whole_file(path) as file:
-            file.write(png.getvalue())
+            file.write(png)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}. Check the folder and its free space.") from None
     return path
@@ -106,8 +121,11 @@ def percent(fraction: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that a font can draw: no control characters, no bytes of a file name that are no letters."""
-    text = str(text).encode("utf-8", "replace").decode()
+    """Text that a font can draw: no control characters, no bytes of a file name that are no letters.
+
+    A letter that is written as several, as macOS writes Korean file names, becomes one.
+    """
+    text = unicodedata.normalize("NFC", str(text).encode("utf-8", "replace").decode())
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 

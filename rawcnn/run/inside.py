@@ -83,7 +83,7 @@ def feature_maps(net: Chain, images: Images, rows: Collection[str] | None = None
         raise UsageError(f"There is no row {unknown[0]!r}: choose among {', '.join(names)}.")
     if not wanted:
         return {}
-    outputs = _endpoints(net, images, until=max(wanted, key=names.index))
+    _, outputs = net.endpoints(images, until=max(wanted, key=names.index))
     return {name: _numpy(outputs[name]) for name in names if name in wanted}
 
 
@@ -97,7 +97,7 @@ def inception_maps(net: Chain, images: Images, row: str) -> dict[str, Floats]:
     if row not in names or not isinstance(layer, Inception):
         raise UsageError(f"{row!r} is not an Inception row of the net.")
     before = names.index(row) - 1
-    x = _checked(net, images) if before < 0 else _endpoints(net, images, until=names[before])[names[before]]
+    x = _checked(net, images) if before < 0 else net.endpoints(images, until=names[before])[0]
     x = tf.cast(x, net.policy.compute)
     reduced3x3, reduced5x5 = layer.conv3x3_reduce(x), layer.conv5x5_reduce(x)
     outputs = (
@@ -196,12 +196,6 @@ def activations(maps: Floats, bins: int = 40) -> Activations:
     dead = ~values.reshape(-1, values.shape[-1]).any(axis=0)
     mean, deviation = (float(of(values, dtype=np.float64)) for of in (np.mean, np.std))
     return Activations(counts, edges, mean, deviation, float(np.mean(values == 0)), float(np.mean(dead)))
-
-
-def _endpoints(net: Chain, images: Images, until: str) -> dict[str, tf.Tensor]:
-    """The outputs by row as far as `until`."""
-    found = net.endpoints(images, until=until)
-    return found[1] if isinstance(found, tuple) else found
 
 
 def _checked(net: Chain, images: Images) -> tf.Tensor:
