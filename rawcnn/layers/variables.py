@@ -99,8 +99,8 @@ def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
     return dict(_walk(module, ""))
 
 
-def named_weights(module: tf.Module) -> dict[str, tf.Variable]:
-    """The trainable variables below `module` by path.
+def named_weights(module: tf.Module | Mapping[str, Any]) -> dict[str, tf.Variable]:
+    """The trainable variables below `module`, or below a mapping of modules or variables by name, by path.
 
     >>> from rawcnn.nets import NETS
     >>> list(named_weights(NETS["lenet5"]()))[:4]

@@ -22,7 +22,7 @@ def make_eval_step(
     `images` is `[N, H, W, C]`, or `[N, views, H, W, C]`: losses and probabilities are then means over the views.
     """
 
-    def evaluate_part(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def of_shard(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         views = images.shape[1] if images.shape.rank == 5 else 1
         logits = net(preprocess(tf.reshape(images, (-1, *images.shape[-3:]))))
         losses, probabilities = loss(logits, tf.repeat(labels, views)), tf.nn.softmax(logits)
@@ -33,15 +33,15 @@ def make_eval_step(
 
     @tf.function(autograph=False)
     def eval_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shares = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
-        losses, probabilities = zip(*(evaluate_part(x, y) for x, y in shares), strict=True)
+        cut = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
+        losses, probabilities = zip(*(of_shard(x, y) for x, y in cut), strict=True)
         return tf.concat(losses, axis=0), tf.concat(probabilities, axis=0)
 
     return eval_step
 
 
 class Evaluation(NamedTuple):
-    """Mean loss, share of correct predictions (0 ... 1) and every image's class probabilities `[N, K]`."""
+    """Mean loss, accuracy (0 ... 1: the fraction of correct answers) and each image's class probabilities `[N, K]`."""
 
     loss: float
     accuracy: float

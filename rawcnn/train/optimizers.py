@@ -1,7 +1,11 @@
 """Optimizers: TensorFlow's fused update kernels over slot variables of our own.
 
-`optimizer.apply(gradients, step)` updates the weights it was made for; `step` counts the updates already made, and
-decides the learning rate and Adam's bias correction, so an optimizer has no hidden state besides its slots.
+The first argument says what is trained: a net, one of its rows, or a mapping of weights, rows or nets by name. Weights
+that the optimizer is not given stay as they are, and a training step computes no gradient for them:
+`Adam(net.logits)` trains the last row alone, `Adam({"conv5": net.conv5, "logits": net.logits})` two of them.
+
+`optimizer.apply(gradients, step)` updates the weights; `step` counts the updates already made, and decides the learning
+rate and Adam's bias correction, so an optimizer has no hidden state apart from its slots.
 
 >>> w = tf.Variable([1.0])
 >>> SGD({"w": w}, learning_rate=0.1).apply([tf.constant([2.0])], step=tf.constant(0))
@@ -9,39 +13,58 @@ decides the learning rate and Adam's bias correction, so an optimizer has no hid
 array([0.8], dtype=float32)
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from rawcnn.errors import UsageError
+from rawcnn.layers.variables import named_weights
 from rawcnn.train.schedules import Schedule, constant
+
+Trained = tf.Module | Mapping[str, Any]
+"""A net, a row, or weights, rows or nets by name."""
 
 
 class Optimizer(tf.Module):
-    """`weights` by name (see `rawcnn.weights.named_weights`); `learning_rate` is a number or a schedule.
+    """What all optimizers share: their `weights` by name, a slot variable for each of them, the learning rate.
 
-    `weight_decay` times the weight is added to the gradient of every weight called `w`, and to nothing else: L2 on
-    weights, not on biases nor batch normalisation's gamma and beta (Krizhevsky et al. 2012, section 5). `factor`, a
-    variable, multiplies the learning rate; who divides the rate by 10 on a plateau sets it.
+    `learning_rate` is a number above 0, or a schedule (see `rawcnn.train.schedules`). `weight_decay` times the weight
+    is added to the gradient of every weight called `w`, and to nothing else: L2 on weights, not on biases nor on batch
+    normalisation's gamma and beta (Krizhevsky et al. 2012, section 5). `factor`, a variable, multiplies the learning
+    rate; code that divides the rate by 10 on a plateau sets it. Raises `UsageError` if there is nothing to train.
     """
 
     slot_names: tuple[str, ...] = ()
 
-    def __init__(
-        self, weights: Mapping[str, tf.Variable], learning_rate: float | Schedule, *, weight_decay: float = 0.0
-    ):
+    def __init__(self, trained: Trained, learning_rate: float | Schedule = 0.01, *, weight_decay: float = 0.0):
         super().__init__(name=type(self).__name__.lower())
-        self.learning_rate = learning_rate if callable(learning_rate) else constant(learning_rate)
+        self._weights = _weights_of(trained, type(self).__name__)
+        self.learning_rate = learning_rate if callable(learning_rate) else constant(_checked(learning_rate))
         self.weight_decay = weight_decay
         self.factor = tf.Variable(1.0, trainable=False, name="factor")
-        self._weights = dict(weights)
         self.slots = {
-            slot: {name: tf.Variable(tf.zeros_like(w), trainable=False, name=slot) for name, w in weights.items()}
+            slot: {
+                name: tf.Variable(tf.zeros_like(w), trainable=False, name=f"{slot}/{name}")
+                for name, w in self._weights.items()
+            }
             for slot in self.slot_names
         }
 
-    def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> None:
-        """One update; `gradients` in the order of the weights."""
-        rate = self.learning_rate(step) * self.factor
+    @property
+    def weights(self) -> dict[str, tf.Variable]:
+        """The weights that are trained, by name."""
+        return dict(self._weights)
+
+    def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor | int) -> None:
+        """One update; `gradients` in the order of `weights`. Raises `UsageError` that names a weight without one."""
+        if len(gradients) != len(self._weights):
+            raise UsageError(
+                f"There are {len(gradients)} gradients for {len(self._weights)} weights: give one for each."
+            )
+        check_gradients(self._weights, gradients)
+        rate = self.learning_rate(tf.convert_to_tensor(step)) * self.factor
         for (name, weight), gradient in zip(self._weights.items(), gradients, strict=True):
             if self.weight_decay and name.rpartition("/")[2] == "w":
                 gradient += self.weight_decay * weight
@@ -51,32 +74,55 @@ class Optimizer(tf.Module):
         raise TypeError(f"{type(self).__name__} has no update rule.")
 
 
+def check_gradients(weights: Mapping[str, tf.Variable], gradients: Sequence[tf.Tensor | None]) -> None:
+    """Raise `UsageError` naming the weights whose gradient is None: those that the loss does not depend on."""
+    if missing := [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]:
+        raise UsageError(
+            f"The loss does not depend on {', '.join(missing[:5])}, so there is no gradient to train on. Give the "
+            "optimizer only weights that the loss depends on: a net, rows of it, or weights by name."
+        )
+
+
+def _weights_of(trained: Trained, kind: str) -> dict[str, tf.Variable]:
+    if not isinstance(trained, tf.Module | Mapping):
+        raise UsageError(
+            f"{kind}'s first argument is what it trains, not a {type(trained).__name__}: give the net, as in "
+            f"{kind}(net, learning_rate=0.001), or weights by name, as in {kind}(named_weights(net))."
+        )
+    if not (weights := named_weights(trained)):
+        raise UsageError(f"{kind} was given no weights that can be trained: give the net, rows of it, or weights.")
+    return weights
+
+
+def _checked(learning_rate: float) -> float:
+    if isinstance(learning_rate, bool) or not math.isfinite(learning_rate) or learning_rate <= 0:
+        raise UsageError(f"A learning rate is a number above 0, not {learning_rate}: 0.001 is a good first try.")
+    return learning_rate
+
+
 class SGD(Optimizer):
-    """`w -= lr * g`."""
+    """Stochastic gradient descent: `w -= lr * g`."""
 
     def _update(self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, *slots: tf.Variable) -> None:
         tf.raw_ops.ResourceApplyGradientDescent(var=weight.handle, alpha=rate, delta=g)
 
 
 class Momentum(Optimizer):
-    """`v = momentum * v - lr * g; w += v` (Krizhevsky et al. 2012, section 5).
-
-    With `nesterov`, `w += momentum * v - lr * g` instead (Sutskever et al. 2013, section 3).
-    """
+    """`v = momentum * v - lr * g; w += v` (Krizhevsky et al. 2012, section 5, whose first learning rate is 0.01)."""
 
     slot_names = ("v",)
+    nesterov = False
 
     def __init__(
         self,
-        weights: Mapping[str, tf.Variable],
-        learning_rate: float | Schedule,
+        trained: Trained,
+        learning_rate: float | Schedule = 0.01,
         momentum: float = 0.9,
         *,
-        nesterov: bool = False,
         weight_decay: float = 0.0,
     ):
-        super().__init__(weights, learning_rate, weight_decay=weight_decay)
-        self.momentum, self.nesterov = momentum, nesterov
+        super().__init__(trained, learning_rate, weight_decay=weight_decay)
+        self.momentum = momentum
 
     def _update(self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, *slots: tf.Variable) -> None:
         tf.raw_ops.ResourceApplyKerasMomentum(
@@ -90,35 +136,36 @@ class Momentum(Optimizer):
 
 
 class Nesterov(Momentum):
-    """`Momentum` with `nesterov`."""
+    """`v = momentum * v - lr * g; w += momentum * v - lr * g` (Sutskever et al. 2013, section 3)."""
 
-    def __init__(
-        self,
-        weights: Mapping[str, tf.Variable],
-        learning_rate: float | Schedule,
-        momentum: float = 0.9,
-        *,
-        weight_decay: float = 0.0,
-    ):
-        super().__init__(weights, learning_rate, momentum, nesterov=True, weight_decay=weight_decay)
+    nesterov = True
 
 
 class Adam(Optimizer):
-    """Kingma & Ba 2015, algorithm 1, in the form of its section 2 (the bias corrections folded into the step size)."""
+    """Step sizes from running means of the gradient and of its square (Kingma & Ba 2015, algorithm 1).
+
+    In the form of its section 2, in which the bias corrections are part of the step size, with t = step + 1:
+
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        w -= lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + epsilon)
+
+    The defaults are the paper's, but for `epsilon`, which is Keras's: the paper's 1e-8 stands outside the correction.
+    """
 
     slot_names = ("m", "v")
 
     def __init__(
         self,
-        weights: Mapping[str, tf.Variable],
-        learning_rate: float | Schedule,
+        trained: Trained,
+        learning_rate: float | Schedule = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-7,
         *,
         weight_decay: float = 0.0,
     ):
-        super().__init__(weights, learning_rate, weight_decay=weight_decay)
+        super().__init__(trained, learning_rate, weight_decay=weight_decay)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
     def _update(self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, *slots: tf.Variable) -> None:

@@ -12,18 +12,30 @@ from rawcnn.layers.variables import named_variables, named_weights
 from rawcnn.nets.chain import Chain
 from rawcnn.train.finite import require_finite
 from rawcnn.train.losses import Loss
-from rawcnn.train.optimizers import Optimizer
+from rawcnn.train.optimizers import Optimizer, check_gradients
 
 
 class TrainState(tf.Module):
     """All that training changes: the net's variables, the optimizer's slots and the number of updates made.
 
-    With `decay` > 0 also `averages`, moving averages of all of the net's numbers: after update t each moves by a share
-    of 1 - min(decay, (1 + t) / (10 + t)) towards its variable (Polyak & Juditsky 1992; Szegedy et al. 2014, section 6).
+    With `decay` > 0 also `averages`, moving averages of all of the net's numbers: after update t each goes the fraction
+    1 - min(decay, (1 + t) / (10 + t)) of the way to its variable (Polyak & Juditsky 1992; Szegedy et al. 2014,
+    section 6). Raises `UsageError` if the optimizer trains weights that are not the net's.
+
+    >>> from rawcnn.nets import NETS
+    >>> from rawcnn.train.optimizers import Adam
+    >>> net = NETS["lenet5_relu"]()
+    >>> list(TrainState(net, Adam(net.f6, 0.01)).optimizer.weights)  # all other rows stay as they are
+    ['w', 'b']
     """
 
     def __init__(self, net: Chain, optimizer: Optimizer, *, decay: float = 0.0):
         super().__init__(name="train_state")
+        of_net = {id(weight) for weight in named_weights(net).values()}
+        if strange := [name for name, weight in optimizer.weights.items() if id(weight) not in of_net]:
+            raise UsageError(
+                f"The optimizer trains {', '.join(strange[:5])}, which the net does not have: make it from this net."
+            )
         self.net, self.optimizer, self.decay = net, optimizer, decay
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         followed = {name: v for name, v in named_variables(net).items() if v.dtype.is_floating and decay}
@@ -32,15 +44,15 @@ class TrainState(tf.Module):
     def update_averages(self) -> None:
         """Move the averages towards the variables; `step` counts the updates made."""
         t = tf.cast(self.step, tf.float32)
-        share = 1.0 - tf.minimum(self.decay, (1.0 + t) / (10.0 + t))
+        fraction = 1.0 - tf.minimum(self.decay, (1.0 + t) / (10.0 + t))
         for name, variable in named_variables(self.net).items():
             if name in self.averages:
                 average = self.averages[name]
-                average.assign_sub(share * (average - variable))
+                average.assign_sub(fraction * (average - variable))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within the block the net has the averages for its numbers, if any are kept."""
+        """Within the block the net computes with the averages, if the state keeps any."""
         variables = {name: v for name, v in named_variables(self.net).items() if name in self.averages}
         own = {name: v.numpy() for name, v in variables.items()}
         try:
@@ -74,17 +86,22 @@ def make_train_step(
 ) -> TrainStep:
     """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
 
-    The iterator gives (images `[N, H, W, C]`, labels `[N]`) as `rawcnn.data.source.batches` does. With `shards` > 1
-    the batch is cut into that many equal shards whose gradients are computed side by side and added: the same update
-    (but for dropout, which draws for each part, and batch normalisation, which sees one part at a time).
-    `head_weights` says by name how much the loss of each further head counts, as in `{"aux1": 0.3}`; the loss that is
-    reported is that of the last row alone. Raises `UsageError` unless it names the net's heads. `timed=False` reads no
-    clock, which TensorFlow's op determinism forbids; the seconds waited are then 0.
+    The iterator is that of a `tf.data.Dataset` that gives (images `[N, H, W, C]`, labels `[N]`), as
+    `iter(rawcnn.data.batches.batches(...))` does. Gradients are computed for the optimizer's weights alone; the
+    statistics of batch normalisation follow in all rows.
+
+    With `shards` > 1 the batch is cut into that many equal shards, whose gradients are computed side by side and added.
+    The update is the same, except that dropout draws for each shard, and batch normalisation sees one shard at a time.
+    `head_weights` says by name how much the loss of each head counts, as in `{"aux1": 0.3}`; the loss that is reported
+    is that of the last row alone. `timed=False` reads no clock, which TensorFlow's op determinism forbids; the seconds
+    waited are then 0.
+
+    Raises `UsageError` unless `head_weights` names the net's heads, or if the loss does not depend on a weight.
     """
     heads = {name for name, _, _ in state.net.heads}
     if set(head_weights or {}) != heads:
-        raise UsageError(f"The net's heads are {sorted(heads) or 'none'}: give head_weights for just these.")
-    weights = list(named_weights(state.net).values())
+        raise UsageError(f"The net's heads are {sorted(heads) or 'none'}: give head_weights for exactly these.")
+    weights = state.optimizer.weights
 
     def clock() -> tf.Tensor:
         return tf.timestamp() if timed else tf.constant(0.0, tf.float64)
@@ -93,20 +110,22 @@ def make_train_step(
         images: tf.Tensor, labels: tf.Tensor, batch_size: int
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
+            tape.watch(list(weights.values()))
             with tf.name_scope("preprocess"):
                 images = preprocess(images)
             logits, ends = state.net.endpoints(images, training=True)
-            share = tf.reduce_sum(loss(logits, labels)) / batch_size
-            total = share
+            own_loss = tf.reduce_sum(loss(logits, labels)) / batch_size
+            total = own_loss
             for head, weight in (head_weights or {}).items():
                 total += weight * tf.reduce_sum(loss(ends[head], labels)) / batch_size
-        return share, count_correct(logits, labels), tape.gradient(total, weights)
+        of_weights = tape.gradient(total, list(weights.values()))
+        check_gradients(weights, of_weights)
+        return own_loss, count_correct(logits, labels), of_weights
 
     def update(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        shares = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
-        losses, correct, grads = zip(*(gradients(x, y, images.shape[0]) for x, y in shares), strict=True)
-        sums = [tf.add_n(shards_of_one) for shards_of_one in zip(*grads, strict=True)]
+        cut = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
+        losses, correct, grads = zip(*(gradients(x, y, images.shape[0]) for x, y in cut), strict=True)
+        sums = [tf.add_n(of_shards) for of_shards in zip(*grads, strict=True)]
         with tf.control_dependencies([require_finite(sums, tf.add_n(losses), state.step)]):
             state.optimizer.apply(sums, state.step)
             state.step.assign_add(1)

@@ -248,5 +248,5 @@ def test_head_weights_must_name_the_heads(source):
     heads = {"aux": ("conv", (("flat", row(Flatten)()), ("logits", row(Dense)(4))))}
     for net, weights in ((Chain(TABLE, input_shape=(8, 8, 1), heads=heads), None), (start()[0].net, {"aux": 0.3})):
         state = TrainState(net, SGD(named_weights(net), 0.5))
-        with pytest.raises(UsageError, match="give head_weights for just these"):
+        with pytest.raises(UsageError, match="give head_weights for exactly these"):
             make_train_step(state, losses.softmax_cross_entropy, Preprocess(), head_weights=weights)
