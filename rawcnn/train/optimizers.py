@@ -15,7 +15,7 @@ array([0.8], dtype=float32)
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -23,7 +23,7 @@ from rawcnn.errors import UsageError
 from rawcnn.layers.variables import named_weights
 from rawcnn.train.schedules import Schedule, constant
 
-Trained = tf.Module | Mapping[str, Any]
+Trained: TypeAlias = tf.Module | Mapping[str, Any]
 """A net, a row, or weights, rows or nets by name."""
 
 
