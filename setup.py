@@ -19,6 +19,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "keras>=3.12",
         "h5py>=3.11",
+        "safetensors>=0.5",
         "hypothesis>=6.100",
         "matplotlib>=3.8",
         "tqdm>=4.66",

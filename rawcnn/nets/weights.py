@@ -1,23 +1,47 @@
 """Weights by name, and files of them: `.npz`, `.safetensors` or Keras's `.h5`, never pickled, loaded strictly."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from rawcnn.errors import DataError, RunError
-from rawcnn.files.h5 import SIGNATURE, read_h5
-from rawcnn.files.limits import regular_file
+from rawcnn.data.preprocess import Preprocess
+from rawcnn.errors import DataError, RunError, UsageError
+from rawcnn.files.h5 import read_h5
+from rawcnn.files.kinds import HDF5, NPZ, SAFETENSORS, UNKNOWN, kind_of, what_is
 from rawcnn.files.npz import read_npz, write_npz
 from rawcnn.files.safetensors import read_safetensors, write_safetensors
 from rawcnn.files.whole import whole_file
-from rawcnn.layers.variables import named_variables, named_weights
-from rawcnn.nets.foreign import from_keras, from_torch, is_keras, is_torch
+from rawcnn.layers.variables import named_variables
+from rawcnn.nets.foreign import Foreign, from_keras, from_torch, is_keras, is_torch
 
-SAFETENSORS = ".safetensors"
+READERS = {NPZ: read_npz, SAFETENSORS: read_safetensors, HDF5: read_h5}
+SUFFIXES = (".npz", ".safetensors")
 NAMED = 20  # of what does not fit; the rest is counted
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `load_weights` took from a file, and what it left.
+
+    `rows` have the file's weights now; `kept` have those that they had; `left_out` says of each array or variable that
+    did not fit why. `preprocess` is what the weights expect of the pixels, where the file's origin tells; `note` says
+    what was done to the weights for that. `str(loaded)` is all of it in a line or two.
+    """
+
+    rows: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        told = [f"loaded {_range(self.rows)}"]
+        told += [f"kept {_range(self.kept)} as before ({_some(self.left_out)})"] if self.left_out else []
+        return "; ".join([*told, self.note] if self.note else told)
 
 
 def assign(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray], where: str) -> None:
@@ -25,28 +49,19 @@ def assign(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray
 
     Raises `RunError` that lists what is missing, unexpected or of another shape or kind in `where`.
     """
-    wrong = [f"{name} is missing" for name in variables.keys() - values.keys()]
-    wrong += [f"{name} is unexpected" for name in values.keys() - variables.keys()]
-    wrong += [
-        f"{name} is {values[name].shape}, not {tuple(v.shape)}"
-        for name, v in variables.items()
-        if name in values and values[name].shape != tuple(v.shape)
-    ]
-    wrong += [
-        f"{name} is {values[name].dtype}, not {v.dtype.name}"
-        for name, v in variables.items()
-        if name in values and not np.can_cast(values[name].dtype, v.dtype.as_numpy_dtype, "same_kind")
-    ]
-    if wrong:
-        more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        named = "; ".join(sorted(wrong)[:NAMED])
-        raise RunError(f"{where} does not fit this net: {named}{more}. Build the net it was saved from.")
-    for name, variable in variables.items():
-        variable.assign(values[name].astype(variable.dtype.as_numpy_dtype, copy=False))
+    if wrong := _misfits(variables, values):
+        raise RunError(
+            f"{where} does not fit this net: {_some(list(wrong.values()))}. Build the net it was saved from."
+        )
+    _set(variables, values)
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `arrays` as `.npz` so that `path` is, even after a crash, the old file or the new one, never a part."""
+    """Write `arrays` as `.npz` so that `path` is, even after a crash, the old file or the new one, never a part.
+
+    Raises `UsageError` if `path` does not end in .npz, `OSError` as writing does.
+    """
+    check_target(path, SUFFIXES[:1])
     with whole_file(path) as file:
         write_npz(file, arrays)
 
@@ -60,47 +75,131 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def save_weights(net: tf.Module, path: str | os.PathLike[str]) -> None:
-    """Save all variables of `net` by path, as `.npz`, or as `.safetensors` if `path` ends so.
+    """Save all variables of `net` by path, as `.npz` or `.safetensors`, whichever `path` ends in.
 
-    `np.load(path)["c1/w"]` reads one back anywhere. Raises `OSError` as writing does; `path` is then as it was.
+    `np.load(path)["c1/w"]` reads one back anywhere. Raises `UsageError` for another ending or a folder that does not
+    exist, before anything is written, and `OSError` as writing does; `path` is then as it was.
     """
+    check_target(path, SUFFIXES)
     values = {name: v.numpy() for name, v in named_variables(net).items()}
-    if Path(path).suffix == SAFETENSORS:
+    if Path(path).suffix.lower() == ".safetensors":
         write_safetensors(path, values)
     else:
         save_arrays(path, values)
 
 
-def load_weights(net: tf.Module, path: str | os.PathLike[str]) -> None:
-    """Load what `save_weights` saved, or a VGG of `keras.applications` (`.h5`) or torchvision (`.safetensors`).
+def check_target(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
+    """Raise `UsageError` unless a file of one of these formats can have the name `path`."""
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        name = path.with_suffix(suffixes[0]).name
+        ending = repr(path.suffix) if path.suffix else "no ending"
+        raise UsageError(f"{path}: weights are written as {' or '.join(suffixes)}, not {ending}. Call it {name}.")
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory. Give the name of a file, such as {path / ('weights' + suffixes[0])}.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: the directory {path.parent} does not exist. Make it first, or choose another.")
 
-    Strict, see `assign`; of other libraries' files it is the trainable variables that must match, for theirs do not
-    count dropout's calls. Which format a file has, its first bytes tell. Raises `RunError` when it cannot be read or
-    does not fit, and `UsageError` for an `.h5` file without h5py.
+
+def load_weights(
+    net: tf.Module, path: str | os.PathLike[str], *, partial: bool = False, bgr: bool | None = None
+) -> Loaded:
+    """Load what `save_weights` saved, or weights of Keras (`.h5`) or PyTorch (`.safetensors`); say what was loaded.
+
+    Of other libraries, files of `keras.applications` VGG, of torchvision's AlexNet and VGG and of timm's VGG are known,
+    and nets with the same layers in the same order. Their weights need pixels of a certain scale: `Loaded.preprocess`.
+    `bgr` is for Keras alone, see `from_keras`. Which format a file has, its first bytes tell.
+
+    All names and shapes must match. With `partial`, rows that fit are loaded and the others stay as they are: a file of
+    1000 classes fits a net of 10, or one without its top. Raises `RunError` that says what to do when the file cannot
+    be read or does not fit, or if no row fits; nothing is loaded then. Raises `UsageError` for an `.h5` file without
+    h5py.
     """
+    variables = named_variables(net)
     try:
         arrays = _read(path)
+        foreign = Foreign(arrays, None, "", "")
         if is_keras(arrays):
-            variables = named_weights(net)
-            arrays = from_keras(arrays, list(variables))
+            foreign = from_keras(arrays, net, bgr=bgr)
         elif is_torch(arrays):
-            variables = named_weights(net)
-            arrays = from_torch(arrays, list(variables))
-        else:
-            variables = named_variables(net)
+            foreign = from_torch(arrays, net)
     except DataError as error:
         raise _unreadable(path, error) from error
-    assign(variables, arrays, str(path))
+    if foreign.arrays is not arrays:
+        variables = {name: v for name, v in variables.items() if v.dtype.is_floating}  # others do not count dropout
+    wrong = _misfits(variables, foreign.arrays)
+    rows = list(dict.fromkeys(map(_row_of, variables)))
+    misfit = {_row_of(name) for name in wrong}
+    fitting = [row for row in rows if row not in misfit]
+    if wrong and not (partial and fitting):
+        differ = list(wrong.values())[: 4 if foreign.hint else None]
+        raise RunError(f"{path} does not fit this net: {_some(differ)}. {_remedy(foreign, fitting)}")
+    _set({name: v for name, v in variables.items() if _row_of(name) in fitting}, foreign.arrays)
+    kept = tuple(row for row in rows if row in misfit)
+    return Loaded(tuple(fitting), kept, tuple(wrong.values()), foreign.preprocess, foreign.note)
+
+
+def _remedy(foreign: Foreign, fitting: Sequence[str]) -> str:
+    if not fitting:
+        return foreign.hint or "No row fits: build the net it was saved from."
+    return f"{foreign.hint or 'Build the net it was saved from.'} partial=True loads what fits: {_range(fitting)}."
+
+
+def _misfits(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What is wrong, in words, by the name of the variable or array; sorted."""
+    wrong = {name: f"{name} is missing" for name in variables.keys() - values.keys()}
+    wrong |= {name: f"{name} is unexpected" for name in values.keys() - variables.keys()}
+    for name in variables.keys() & values.keys():
+        variable, value = variables[name], values[name]
+        if value.shape != tuple(variable.shape):
+            wrong[name] = f"{name} is {value.shape}, not {tuple(variable.shape)}"
+        elif not np.can_cast(value.dtype, variable.dtype.as_numpy_dtype, "same_kind"):
+            wrong[name] = f"{name} is {value.dtype}, not {variable.dtype.name}"
+    return dict(sorted(wrong.items()))
+
+
+def _set(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]) -> None:
+    for name, variable in variables.items():
+        variable.assign(values[name].astype(variable.dtype.as_numpy_dtype, copy=False))
+
+
+def _row_of(name: str) -> str:
+    return name.rpartition("/")[0] or name
+
+
+def _range(rows: Sequence[str]) -> str:
+    """
+    >>> _range(["a", "b", "c", "d"]), _range(["a", "b"]), _range([])
+    ('4 rows, a ... d', 'a, b', 'nothing')
+    """
+    return ", ".join(rows) or "nothing" if len(rows) < 4 else f"{len(rows)} rows, {rows[0]} ... {rows[-1]}"
+
+
+def _some(told: Sequence[str]) -> str:
+    more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return "; ".join(told[:NAMED]) + more
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    with regular_file(path) as (file, _):
-        start = file.read(len(SIGNATURE))
-    if start.startswith(b"PK"):
-        return read_npz(path)
-    if start == SIGNATURE:
-        return read_h5(path)
-    return read_safetensors(path)
+    """The arrays of a file of any known format; `DataError` says what else it is."""
+    kind = _kind(Path(path))
+    if kind == UNKNOWN and Path(path).suffix.lower() == ".safetensors":  # whose reader says what is wrong with it
+        kind = SAFETENSORS
+    if kind not in READERS:
+        raise DataError(f"{os.fspath(path)}: {what_is(path, kind)}")
+    return READERS[kind](path)
+
+
+def _kind(path: Path) -> str:
+    """As `kind_of`, also for what TensorFlow and people give as a name: a prefix, a directory."""
+    if not path.exists() and Path(f"{path}.index").is_file():
+        return "checkpoint"
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "saved model"
+        if found := sorted(file.name for file in path.iterdir() if file.suffix.lower() in (*SUFFIXES, ".h5")):
+            raise DataError(f"{path}: it is a directory. Give a file in it: {_some(found)}.")
+    return kind_of(path)
 
 
 def _unreadable(path: str | os.PathLike[str], error: DataError) -> RunError:
