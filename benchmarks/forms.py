@@ -50,6 +50,7 @@ CASES: dict[str, Case] = {
     "conv2d_abreast": _alexnet_bn_256,
     "conv2d_space_to_depth": _alexnet_bn,
     "lrn": _alexnet,
+    "gelu": Case("cifar_fast", 512, "bfloat16", 4),
     "relu": _googlenet,
     "inception": _googlenet,
 }

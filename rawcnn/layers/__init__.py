@@ -19,6 +19,7 @@ from rawcnn.layers.dense import RBF, Dense, Dropout, Flatten
 from rawcnn.layers.inception import Inception
 from rawcnn.layers.normalisation import LRN, BatchNorm
 from rawcnn.layers.pooling import AveragePool, MaxPool, Subsample
+from rawcnn.layers.whitening import Whitening
 
 __all__ = [
     "LRN",
@@ -35,5 +36,6 @@ __all__ = [
     "MaxPool",
     "PartialConv2D",
     "Subsample",
+    "Whitening",
     "activate",
 ]

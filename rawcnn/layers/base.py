@@ -29,7 +29,7 @@ class Layer(tf.Module):
         return sum(math.prod(v.shape) for v in self.trainable_variables)
 
     def num_statistics(self) -> int:
-        """Numbers that the layer follows without a gradient: batch normalisation's moving averages."""
+        """Numbers of the layer that no gradient changes: moving averages, fixed filters."""
         return sum(math.prod(v.shape) for v in self.variables if v.dtype.is_floating and not v.trainable)
 
     def multiply_adds(self) -> int:

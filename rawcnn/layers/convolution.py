@@ -18,7 +18,7 @@ from rawcnn.seeds import fold
 
 
 class Conv2D(Layer):
-    """Convolution with a bias and an optional activation. `[N, H, W, C] -> [N, H', W', filters]`.
+    """Convolution with a bias (unless `bias=False`) and an optional activation. `[N, H, W, C] -> [N, H', W', filters]`.
 
     `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME" or "VALID"; `groups` cuts
     channels and filters into so many parts that do not see each other (Krizhevsky et al. 2012, section 3.2: two GPUs);
@@ -34,6 +34,7 @@ class Conv2D(Layer):
         *,
         input_shape: Sequence[int],
         groups: int = 1,
+        bias: bool = True,
         activation: Activation | None = None,
         w_init: Initializer | None = None,
         b_init: float | Initializer = 0.0,
@@ -47,17 +48,19 @@ class Conv2D(Layer):
         self.stride, self.padding, self.groups, self.activation = stride, padding, groups, activation
         self.window = (size, stride)
         self.w = weight_variable((size, size, channels // groups, filters), w_init, seed=fold(seed, "w"))
-        self.b = bias_variable((filters,), b_init, fan_in=size * size * channels // groups, seed=fold(seed, "b"))
+        fan_in = size * size * channels // groups
+        self.b = bias_variable((filters,), b_init, fan_in=fan_in, seed=fold(seed, "b")) if bias else None
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        w, b = tf.cast(self.w, x.dtype), tf.cast(self.b, x.dtype)
+        w, b = tf.cast(self.w, x.dtype), None if self.b is None else tf.cast(self.b, x.dtype)
         if self.groups == 1:
             return self.convolve(x, w, b)
         # In parts, because TensorFlow's grouped kernel has no gradients in float64 and is no faster.
-        towers = zip(*(tf.split(t, self.groups, axis=-1) for t in (x, w, b)), strict=True)
+        biases = [None] * self.groups if b is None else tf.split(b, self.groups)
+        towers = zip(*(tf.split(t, self.groups, axis=-1) for t in (x, w)), biases, strict=True)
         return tf.concat([self.convolve(*tower) for tower in towers], axis=-1)
 
-    def convolve(self, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    def convolve(self, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None) -> tf.Tensor:
         """This layer's convolution, bias and activation, with other filters: some of its own, or more than those."""
         return activate(ops.conv2d(x, w, self.stride, self.padding, b), self.activation)
 

@@ -19,13 +19,14 @@ from rawcnn.seeds import fold
 
 
 class Dense(Layer):
-    """Every output sees every input. `[N, D] -> [N, units]`."""
+    """Every output sees every input, plus a bias unless `bias=False`. `[N, D] -> [N, units]`."""
 
     def __init__(
         self,
         units: int,
         *,
         input_shape: Sequence[int],
+        bias: bool = True,
         activation: Activation | None = None,
         w_init: Initializer | None = None,
         b_init: float | Initializer = 0.0,
@@ -37,11 +38,12 @@ class Dense(Layer):
         self.activation = activation
         fan_in = int(input_shape[0])
         self.w = weight_variable((fan_in, units), w_init, seed=fold(seed, "w"))
-        self.b = bias_variable((units,), b_init, fan_in=fan_in, seed=fold(seed, "b"))
+        self.b = bias_variable((units,), b_init, fan_in=fan_in, seed=fold(seed, "b")) if bias else None
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         x = tf.matmul(x, tf.cast(self.w, x.dtype))
-        return activate(tf.nn.bias_add(x, tf.cast(self.b, x.dtype)), self.activation)
+        x = x if self.b is None else tf.nn.bias_add(x, tf.cast(self.b, x.dtype))
+        return activate(x, self.activation)
 
     def multiply_adds(self) -> int:
         return math.prod(self.w.shape)

@@ -52,6 +52,29 @@ def glorot_uniform(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
     return tf.random.stateless_uniform(shape, _seed_pair(seed), -1.0, 1.0) * limit
 
 
+def identity(rest: Initializer) -> Initializer:
+    """The first filters of a convolution pass their input on, filter i channel i; those that remain begin as `rest`.
+
+    A row of as many filters as channels then begins by changing nothing, so that gradients reach the first rows as they
+    would by a residual connection (Zagoruyko & Komodakis 2017, "DiracNets"; Jordan 2024, section 3.2).
+
+    >>> identity(constant(0.5))((1, 1, 2, 3), 2, 0).numpy()[0, 0]
+    array([[1. , 0. , 0.5],
+           [0. , 1. , 0.5]], dtype=float32)
+    """
+
+    def init(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
+        height, width, channels, filters = shape
+        passed = min(channels, filters)
+        centre = tf.pad(
+            tf.eye(channels, passed)[None, None],
+            [[(height - 1) // 2, height // 2], [(width - 1) // 2, width // 2], [0, 0], [0, 0]],
+        )
+        return tf.concat([centre, rest(shape, fan_in, seed)[..., passed:]], axis=-1)
+
+    return init
+
+
 def constant(value: float) -> Initializer:
     """The same value everywhere."""
     return lambda shape, fan_in, seed: tf.fill(tuple(shape), tf.constant(value, tf.float32))

@@ -160,7 +160,7 @@ def alexnet_bn(
     drop7   Dropout    4096                0              0              355
     logits  Dense      10             40,970         40,960              355
     total                         58,323,530  1,131,201,056
-    with moving averages: 58,324,746
+    with numbers that are not trained: 58,324,746
     """
     return Chain(ALEXNET_BN + _hidden(num_classes), input_shape=input_shape, seed=seed, policy=policy)
 

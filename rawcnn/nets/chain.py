@@ -109,7 +109,7 @@ class Chain(tf.Module):
         return sum(layer.num_params() for _, layer in self.rows) + sum(head.num_params() for _, _, head in self.heads)
 
     def num_statistics(self) -> int:
-        """Numbers that no gradient changes: the moving averages of batch normalisation."""
+        """Numbers that no gradient changes: the moving averages of batch normalisation, the filters of `Whitening`."""
         own = sum(layer.num_statistics() for _, layer in self.rows)
         return own + sum(head.num_statistics() for _, _, head in self.heads)
 

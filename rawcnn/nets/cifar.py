@@ -123,7 +123,7 @@ def cifar_wide(
     drop5   Dropout    60                  0              0               40
     logits  Dense      10                610            600               40
     total                         15,573,150  1,201,599,064
-    with moving averages: 15,579,550
+    with numbers that are not trained: 15,579,550
     """
     table = (*CIFAR_WIDE, ("logits", row(Dense, **_course)(num_classes)))
     return Chain(table, input_shape=input_shape, seed=seed, policy=policy)
@@ -158,7 +158,7 @@ def cifar_fast(
     flat    Flatten    256                 0              0               67
     logits  Dense      10              2,570          2,560               67
     total                          1,972,826    118,147,360
-    with moving averages: 1,975,178
+    with numbers that are not trained: 1,975,178
     """
     logits = row(Dense, w_init=he_normal, activation=lambda x: x * 0.125)(num_classes)
     return Chain((*CIFAR_FAST, ("logits", logits)), input_shape=input_shape, seed=seed, policy=policy)

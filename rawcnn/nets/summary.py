@@ -59,7 +59,7 @@ def _rows(net: Net, prefix: str, field: int, jump: int) -> list[SummaryRow]:
 def summary(net: Net) -> str:
     """The table that `print(net)` shows, with totals; see the docstrings in `rawcnn.nets` for what it looks like.
 
-    Parameters are trainable ones; where batch normalisation keeps moving averages too, a last line counts both.
+    Parameters are trainable ones; a last line counts other numbers too, such as moving averages, if there are any.
     """
     lines, note = _cells(net)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -88,7 +88,7 @@ def summary_html(net: Net) -> str:
 
 
 def _cells(net: Net) -> tuple[list[tuple[str, ...]], str]:
-    """The header, a line for each row, and the totals; and a note about moving averages, or ""."""
+    """The header, a line for each row, and the totals; and a note about numbers that are not trained, or ""."""
     rows = summary_rows(net)
     body = [
         (
@@ -102,6 +102,6 @@ def _cells(net: Net) -> tuple[list[tuple[str, ...]], str]:
         for r in rows
     ]
     total = ("total", "", "", f"{sum(r.params for r in rows):,}", f"{sum(r.multiply_adds for r in rows):,}", "")
-    averages = net.num_statistics()
-    note = f"with moving averages: {net.num_params() + averages:,}" if averages else ""
+    untrained = net.num_statistics()
+    note = f"with numbers that are not trained: {net.num_params() + untrained:,}" if untrained else ""
     return [HEADER, *body, total], note

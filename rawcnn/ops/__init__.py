@@ -5,7 +5,7 @@ The functions choose by themselves among plain TensorFlow and the faster, equal 
 
 import rawcnn.start  # noqa: F401
 
-from rawcnn.ops.activation import relu, scaled_tanh, tanh
+from rawcnn.ops.activation import gelu, relu, scaled_tanh, tanh
 from rawcnn.ops.convolution import (
     add_bias,
     connections,
@@ -25,6 +25,7 @@ __all__ = [
     "batch_norm",
     "connections",
     "conv2d",
+    "gelu",
     "lrn",
     "normalise",
     "partial_conv2d",

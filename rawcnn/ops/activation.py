@@ -1,4 +1,4 @@
-"""Activations: ReLU, tanh and LeCun's scaled tanh."""
+"""Activations: ReLU, GELU, tanh and LeCun's scaled tanh."""
 
 import tensorflow as tf
 
@@ -9,6 +9,15 @@ from rawcnn.ops.fast.forms import fast
 def relu(x: tf.Tensor) -> tf.Tensor:
     """`tf.nn.relu`. Any shape."""
     return faster.relu(x) if fast("relu") and x.dtype == tf.bfloat16 else tf.nn.relu(x)
+
+
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """`x Phi(x)`, Phi being the normal distribution's: ReLU with a round corner. Any shape (Hendrycks & Gimpel 2016).
+
+    >>> gelu(tf.constant([-1.0, 0.0, 1.0])).numpy().round(4)
+    array([-0.1587,  0.    ,  0.8413], dtype=float32)
+    """
+    return faster.gelu(x) if fast("gelu") and x.dtype != tf.float64 else tf.nn.gelu(x)
 
 
 def tanh(x: tf.Tensor) -> tf.Tensor:

@@ -43,6 +43,9 @@ CASES = {
         (3, 4, 7),
         87,
     ),
+    "Conv2D without bias": ({"filters": 4, "size": 3, "groups": 2, "bias": False}, (5, 6, 2), (5, 6, 4), 36),
+    "Dense without bias": ({"units": 3, "bias": False}, (5,), (3,), 15),
+    "Whitening": ({"size": 2}, (5, 6, 3), (4, 5, 24), 24),
     "Flatten": ({}, (3, 4, 2), (24,), 0),
     "RBF": ({"centres": np.sign(np.sin(np.arange(1, 31, dtype=np.float32))).reshape(5, 6)}, (6,), (5,), 0),
 }

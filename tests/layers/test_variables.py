@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.signal import correlate
 
 from rawcnn.layers.variables import (
     bias_variable,
     constant,
     gaussian,
     he_normal,
+    identity,
     lecun_uniform,
     truncated_normal,
     weight_variable,
@@ -42,6 +44,19 @@ def test_the_default_weight_is_the_labs_and_biases_are_filled():
     assert 0.19 < np.abs(weight_variable(SHAPE)).max() <= 0.2
     np.testing.assert_array_equal(bias_variable((3,), 0.1), np.full(3, 0.1, np.float32))
     np.testing.assert_array_equal(weight_variable((2, 2), constant(3.0)), np.full((2, 2), 3, np.float32))
+
+
+@pytest.mark.parametrize(("size", "filters"), [(1, 2), (3, 5), (2, 3), (4, 7)])
+def test_identity_filters_pass_their_channel_on(rng, size, filters):
+    """What SciPy's padding and correlation make of an image is the image itself, in as many maps as there are."""
+    x = rng.normal(size=(6, 5, 3)).astype(np.float32)
+    w = weight_variable((size, size, 3, filters), identity(constant(0.25))).numpy()
+    for i in range(filters):
+        before = (size - 1) // 2
+        padded = np.pad(x, ((before, size // 2), (before, size // 2), (0, 0)))
+        seen = correlate(padded, w[..., i], "valid")[..., 0]
+        other = correlate(padded, np.full_like(w[..., i], 0.25), "valid")[..., 0]
+        np.testing.assert_allclose(seen, x[..., i] if i < 3 else other, atol=1e-5)
 
 
 def test_the_seed_decides():

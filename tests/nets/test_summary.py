@@ -119,7 +119,7 @@ def test_moving_averages_of_heads_are_counted():
     head = (("bn", row(BatchNorm)()), ("flat", row(Flatten)()))
     net = Chain((("a", row(MaxPool)(2)),), input_shape=(4, 4, 3), heads={"aux": ("a", head)})
     assert net.num_params() == 6 and net.num_statistics() == 6
-    assert summary(net).endswith("with moving averages: 12")
+    assert summary(net).endswith("with numbers that are not trained: 12")
 
 
 def test_the_table_is_aligned_and_adds_up():

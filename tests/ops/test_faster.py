@@ -104,6 +104,7 @@ CASES = [
     lrn(0.75),
     lrn(0.6),
     Case("relu", ops.relu, tf.nn.relu, [(3, 4, 5)], (BF16,)),
+    Case("gelu", ops.gelu, tf.nn.gelu, [(3, 4, 5)], (F32, BF16)),
     Case("inception", inception, inception_written_out, INCEPTION_SHAPES),
     Case("tanh", ops.tanh, tf.tanh, [(3, 4, 5)], (BF16,)),
 ]
@@ -259,6 +260,7 @@ def abreast(shape, size=3, filters=192, padding="SAME", **more):
         unsuited(conv("conv2d_space_to_depth", (2, None, 12, 3), 3, 4, stride=2), F32, "unknown height"),
         unsuited(conv("conv2d_space_to_depth", (2, 12, None, 3), 3, 4, stride=2), F32, "unknown width"),
         unsuited(Case("relu", ops.relu, ops.relu, [(2, 3)]), F32, "float32"),
+        unsuited(Case("gelu", ops.gelu, ops.gelu, [(2, 3)]), F64, "float64"),
         unsuited(Case("tanh", ops.tanh, ops.tanh, [(2, 3)]), F32, "float32"),
     ],
 )

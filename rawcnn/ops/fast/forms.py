@@ -24,6 +24,7 @@ FORMS = {
     "conv2d_abreast": "filter and bias gradients on narrow maps of many channels, bfloat16: of images laid abreast",
     "conv2d_space_to_depth": "a first convolution with a stride: space-to-depth, then without a stride",
     "lrn": "local response normalisation: the window's sum by a band matrix, all else in two passes each way",
+    "gelu": "GELU in one pass through memory each way",
     "relu": "gradient of ReLU in bfloat16",
     "inception": "the 1x1 convolutions of an inception module that read its input, as one",
     "tanh": "gradient of tanh in bfloat16",
