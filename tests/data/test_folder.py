@@ -178,7 +178,7 @@ def test_bad_files_are_skipped_and_listed(spoilt):
     assert {os.path.relpath(path, spoilt): problem.split(":")[0] for path, problem in bad.items()} == {
         "cat/page.jpg": "is text (HTML, XML or SVG), whatever its name says. Download the image itself.",
         "dog/empty.png": "is empty (0 bytes). Copy or download it again.",
-        "dog/torn.png": "is damaged",
+        "dog/torn.png": "is damaged, truncated or of a rare kind",
     }
     assert "3 bad image files are left out" in said[-1]
     assert before == sorted((path, path.read_bytes()) for path in spoilt.rglob("*.*"))

@@ -166,7 +166,7 @@ def readers() -> dict[str, Reader]:
         return load_cifar10(path.parent, download=False)
 
     forms = {"PNG": ("RGB", "RGBA", "L", "P"), "JPEG": ("RGB", "L", "CMYK"), "GIF": ("P", "moving"), "BMP": ("RGB",),
-             "WEBP": ("RGB", "RGBA")}  # fmt: skip
+             "WEBP": ("RGB", "RGBA"), "TIFF": ("RGB", "L"), "PPM": ("RGB", "L")}  # fmt: skip
     pictures = {}
     for form, modes in forms.items():
         repair = damage.png_checksums if form == "PNG" else None

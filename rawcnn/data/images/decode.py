@@ -1,9 +1,8 @@
-"""Image files decoded by TensorFlow and turned upright, after their headers were judged (`image_headers`).
+"""Image files decoded by TensorFlow and turned upright, after their headers were judged (`headers`).
 
-What comes out is RGB, uint8 `[H, W, 3]`: JPEG (grey, CMYK, progressive), PNG of every kind (16-bit values are divided
-by 256), the first frame of a GIF, 24- and 32-bit BMP, still WebP. Transparent PNG and WebP are laid on white paper; a
-GIF's transparent pixels come out black, and a 32-bit BMP's fourth channel is not regarded. The EXIF orientation of
-JPEG, PNG and WebP is applied.
+What comes out is RGB, uint8 `[H, W, 3]`, as Pillow would give it: of JPEG (grey, CMYK, progressive), PNG of every kind,
+GIF, BMP, WebP, TIFF, PPM and, where Pillow has it, AVIF; of moving pictures the first frame. 16-bit values are divided
+by 256. Transparent pixels are laid on white paper. The orientation in EXIF or XMP data is applied.
 """
 
 import os
@@ -13,7 +12,7 @@ import rawcnn.start  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
-from rawcnn.data.images.headers import JPEG, MAX_PIXELS, ImageInfo, examine, inspect
+from rawcnn.data.images.headers import JPEG, MAX_PIXELS, UNDECODABLE, ImageInfo, examine, inspect, quiet_pillow
 from rawcnn.errors import DataError
 
 DCT = "INTEGER_ACCURATE"  # within a level or two of other decoders; the default is off by ten or more, and no faster
@@ -27,13 +26,15 @@ def read_rgb(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.n
 
     Raises:
       DataError: no such file, no permission, no image or a damaged one, more than `max_pixels` by its header (nothing
-        is decoded then), or a format that TensorFlow cannot decode (TIFF, AVIF, moving WebP, ...) or decodes wrongly
-        (BMP with a palette). The message names the file and the remedy.
+        is decoded then), or a format that Pillow cannot decode here (HEIC, ...). The message names the file and the
+        remedy.
     """
     info = inspect(path, max_pixels)
-    if problem := undecodable(path, info):
+    with quiet_pillow():
+        problem = undecodable(path, info)
+    if problem:
         raise DataError(f"{os.fspath(path)} {problem}")
-    return decode(tf.io.read_file(os.fsencode(path)), info.kind, info.orientation).numpy()
+    return decode(info.png or tf.io.read_file(os.fsencode(path)), info.kind, info.orientation).numpy()
 
 
 def undecodable(path: str | os.PathLike[str], info: ImageInfo) -> str | None:
@@ -41,12 +42,12 @@ def undecodable(path: str | os.PathLike[str], info: ImageInfo) -> str | None:
     found = examine(path, max_pixels=max(info.width * info.height, 1))
     if isinstance(found, str):
         return found
-    if found != info._replace(format=found.format):
+    if found[:4] != info[:4]:
         return f"has changed: it was {info.width}x{info.height} when its folder was read. Put it back or start anew."
     try:
-        decode(tf.io.read_file(os.fsencode(path)), info.kind, info.orientation)
+        decode(found.png or tf.io.read_file(os.fsencode(path)), info.kind, info.orientation)
     except tf.errors.OpError:
-        return f"is damaged: its {found.format} data cannot be decoded. Copy or download it again."
+        return UNDECODABLE.format(found.format)
     return None
 
 

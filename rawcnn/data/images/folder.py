@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rawcnn.data.images.decode import undecodable
-from rawcnn.data.images.headers import MAX_PIXELS, ImageInfo, examine
+from rawcnn.data.images.headers import MAX_PIXELS, ImageInfo, examine, quiet_pillow
 from rawcnn.data.images.stream import LEAVE_OUT, FileSource, _bad_files
 from rawcnn.data.log import Log
 from rawcnn.errors import DataError, UsageError
@@ -195,7 +195,7 @@ def _examined(
         ]
 
     shares = [labelled[start : start + 100] for start in range(0, len(labelled), 100)]
-    with ThreadPoolExecutor(THREADS) as pool:
+    with quiet_pillow(), ThreadPoolExecutor(THREADS) as pool:
         infos = [info for share in pool.map(look, shares) for info in share]
     good = []
     for (path, label), info in zip(labelled, infos, strict=True):

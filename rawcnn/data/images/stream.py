@@ -1,11 +1,5 @@
 """Folders of image files as sources: files are read, decoded and cut in parallel, and only their names stay in memory.
 
-Layouts that `open_folder` knows:
-
-* class folders: `train/cat/1.jpg`, `train/dog/2.jpg`, `val/cat/3.jpg`, ... (Imagenette), or without `train` and `val`;
-* a flat folder: `cat.0.jpg`, `dog.0.jpg`, ... (Kaggle's Dogs vs. Cats): the class is the file's name without the
-  number at its end (`american_bulldog_12.jpg` is an american_bulldog); here too with `train` and `val` above, or not.
-
 Nothing is ever written, renamed or deleted there.
 """
 
@@ -22,7 +16,7 @@ import tensorflow as tf
 
 from rawcnn.data.arrays import check_labels
 from rawcnn.data.images.decode import cut, decode_part, scale, turn, turns, undecodable
-from rawcnn.data.images.headers import JPEG, ImageInfo
+from rawcnn.data.images.headers import JPEG, ImageInfo, quiet_pillow
 from rawcnn.data.source import Labelled, no_autograph
 from rawcnn.data.views import Crop
 from rawcnn.errors import DataError, UsageError
@@ -35,20 +29,29 @@ NAMED = 5  # bad files that an error names; the others it counts
 class FileSource(Labelled):
     """Image files of any size, read as they are needed: `paths`, `labels` int32 `[N]` and `class_names`.
 
-    `infos` is what `rawcnn.data.image_headers.inspect` says of each. In memory: the names, 20 bytes a file, and the few
-    images and batches that are just being made.
+    `infos` is what `rawcnn.data.images.headers.inspect` says of each. `channels` is 3, or 1 for grey: 0.299 of red,
+    0.587 of green and 0.114 of blue, as Pillow's mode L. In memory: the names, 20 bytes a file, the few images and
+    batches that are just being made, and as PNG those files that TensorFlow cannot decode.
     """
 
-    shape = (None, None, 3)
-
     def __init__(
-        self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], infos: Iterable[ImageInfo]
+        self,
+        paths: Sequence[str],
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        infos: Iterable[ImageInfo],
+        channels: int = 3,
     ):
+        if channels not in (1, 3):
+            raise UsageError(f"Image files are read with 3 channels or 1, not {channels}.")
         # Names are kept as bytes, for they need not be text in any encoding.
         self._names = np.array([os.fsencode(path) for path in paths], object)
         self.labels, self.class_names = np.asarray(labels, np.int32), tuple(class_names)
         check_labels(self.labels, len(self._names), self.class_names)
+        infos = list(infos)
         self._infos = np.array([info[:4] for info in infos], np.int32).reshape(-1, 4)
+        self._pngs = np.array([info.png for info in infos], object)
+        self.shape = (None, None, channels)
         self.threads = cores()
 
     @property
@@ -59,7 +62,8 @@ class FileSource(Labelled):
     def take(self, indices: np.ndarray) -> "FileSource":
         """The files at `indices`, in that order."""
         part = copy.copy(self)
-        part._names, part.labels, part._infos = self._names[indices], self.labels[indices], self._infos[indices]
+        part._names, part.labels = self._names[indices], self.labels[indices]
+        part._infos, part._pngs = self._infos[indices], self._pngs[indices]
         return part
 
     def check(self) -> None:
@@ -71,7 +75,7 @@ class FileSource(Labelled):
     def stream(self, order: tf.data.Dataset, crop: Crop | None = None, size: int | None = None) -> tf.data.Dataset:
         """Read, decode and cut as many files at once as there are cores; see `Labelled.stream`.
 
-        Images are uint8 `[B, K, size, size, 3]`; each file is decoded once for its K boxes, and of a JPEG only the part
+        Images are uint8 `[B, K, size, size, C]`; each file is decoded once for its K boxes, and of a JPEG only the part
         that the boxes cover. Boxes are rounded to whole pixels and scaled by linear interpolation; those much larger
         than `size` are averaged instead (a JPEG's by 2, 4 or 8 while it is decoded). All elements of `order` must have
         the same B, but the last may have fewer. Raises `UsageError` without `crop` and `size`; the iterator raises a
@@ -86,12 +90,15 @@ class FileSource(Labelled):
         options.threading.max_intra_op_parallelism = 1
         files = order.map(self._plan(crop, size)).unbatch()
         # Twice as many as cores: a large image at the head of the queue does not stop the others.
-        images = files.map(no_autograph(partial(_read, size)), num_parallel_calls=2 * self.threads, deterministic=True)
+        images = files.map(
+            no_autograph(partial(_read, size, self.shape[2])), num_parallel_calls=2 * self.threads, deterministic=True
+        )
         return images.batch(batch_size, drop_remainder=exact).with_options(options)
 
     def _plan(self, crop: Crop, size: int) -> Callable[..., tuple[tf.Tensor, ...]]:
         """A function of (seed, indices `[B]`) that tells, for a batch at once, what `_read` must know of each file."""
         names, labels, infos = tf.constant(self._names), tf.constant(self.labels), tf.constant(self._infos)
+        pngs = tf.constant(self._pngs) if any(self._pngs) else None
 
         @no_autograph
         def plan(seed: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -101,7 +108,8 @@ class FileSource(Labelled):
             extent, boxes = _as_stored(tf.stack([height, width], 1), boxes, swapped, upside_down, flipped)
             ratio, window, boxes = _windows(extent, boxes, kind, size)
             mirrored = tf.not_equal(flipped[:, None], mirrored)
-            file = (tf.gather(names, chosen), tf.gather(labels, chosen), kind)
+            png = tf.fill(tf.shape(chosen), "") if pngs is None else tf.gather(pngs, chosen)
+            file = (tf.gather(names, chosen), png, tf.gather(labels, chosen), kind)
             return *file, ratio, window, boxes, swapped, upside_down, mirrored
 
         return plan
@@ -110,7 +118,7 @@ class FileSource(Labelled):
 def find_undecodable(source: FileSource) -> list[tuple[str, str]]:
     """(path, what is wrong) of every file of `source` that cannot be decoded."""
     infos = [ImageInfo(w, h, orientation, kind) for w, h, orientation, kind in source._infos.tolist()]
-    with ThreadPoolExecutor(source.threads) as pool:
+    with quiet_pillow(), ThreadPoolExecutor(source.threads) as pool:
         found = list(pool.map(undecodable, source.paths, infos))
     return [(path, problem) for path, problem in zip(source.paths, found, strict=True) if problem]
 
@@ -165,7 +173,9 @@ def _windows(extent: tf.Tensor, boxes: tf.Tensor, kind: tf.Tensor, size: int) ->
 
 def _read(
     size: int,
+    channels: int,
     name: tf.Tensor,
+    png: tf.Tensor,
     label: tf.Tensor,
     kind: tf.Tensor,
     ratio: tf.Tensor,
@@ -175,12 +185,15 @@ def _read(
     upside_down: tf.Tensor,
     mirrored: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One file's views, uint8 `[K, size, size, 3]`, and its label."""
-    image = decode_part(tf.io.read_file(name), kind, ratio, window)
+    """One file's views, uint8 `[K, size, size, channels]`, and its label."""
+    contents = tf.cond(png == "", lambda: tf.io.read_file(name), lambda: png)
+    image = decode_part(contents, kind, ratio, window)
 
     def view(of: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         box, mirrored = of
         scaled = scale(cut(image, box), size)
+        if channels == 1:
+            scaled = tf.tensordot(scaled, tf.constant([[0.299], [0.587], [0.114]]), 1)
         # The small result is turned upright, not the large image: the box was turned the other way round.
         return tf.cast(turn(scaled, swapped, upside_down, mirrored) + 0.5, tf.uint8)
 
@@ -188,10 +201,7 @@ def _read(
         views = view((boxes[0], mirrored[0]))[None]
     else:
         views = tf.map_fn(no_autograph(view), (boxes, mirrored), fn_output_signature=tf.uint8)
-    return tf.ensure_shape(views, (boxes.shape[0], size, size, 3)), label
-
-
-# Layouts ------------------------------------------------------------------------------------------------------------
+    return tf.ensure_shape(views, (boxes.shape[0], size, size, channels)), label
 
 
 # Bad files ----------------------------------------------------------------------------------------------------------
