@@ -9,6 +9,7 @@ import rawcnn.start  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
+from rawcnn.data.views import reflected
 from rawcnn.errors import UsageError
 from rawcnn.seeds import fold
 
@@ -177,6 +178,30 @@ def _covered(draw: tf.Tensor, length: tf.Tensor, size: int) -> tf.Tensor:
     first = tf.cast(tf.floor(draw * tf.cast(length, tf.float32)), tf.int32) - size // 2
     pixels = tf.range(length)
     return (pixels >= first) & (pixels < first + size)
+
+
+def reflected_shift(images: tf.Tensor, seed: tf.Tensor, most: int = 2) -> tf.Tensor:
+    """Move each image by up to `most` whole pixels each way; what moves in is reflected. `[N, H, W, C]`, any dtype.
+
+    The same as padding by reflection and cropping (Jordan 2024, section 3.1: 2 pixels for CIFAR-10).
+
+    >>> reflected_shift(tf.zeros((2, 32, 32, 3), tf.uint8), tf.constant([1, 2])).shape
+    TensorShape([2, 32, 32, 3])
+    """
+    height, width = images.shape[1:3]
+    moves = tf.random.stateless_uniform((2, tf.shape(images)[0], 1), _key(seed, "shift"), -most, most + 1, tf.int32)
+    rows, columns = reflected(tf.range(height) - moves[0], height), reflected(tf.range(width) - moves[1], width)
+    return tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+
+def alternating_flip(images: tf.Tensor, coins: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+    """Mirror the images with coin + epoch odd: each one in every other epoch. `[N, H, W, C]`, any dtype.
+
+    `coins` `[N]`, 0 or 1, must be the same for an image in all epochs. Two epochs in a row show both sides of every
+    image, where a toss in each epoch shows half of them the same side twice (Jordan 2024, section 3.6).
+    """
+    mirrored = (coins + tf.cast(epoch, coins.dtype)) % 2 == 1
+    return tf.where(mirrored[:, None, None, None], tf.reverse(images, axis=[2]), images)
 
 
 def photometric(images: tf.Tensor, seed: tf.Tensor, amount: float = 0.5) -> tf.Tensor:

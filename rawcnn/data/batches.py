@@ -7,6 +7,7 @@ import rawcnn.start  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
+from rawcnn.data.augment import alternating_flip
 from rawcnn.data.source import Augment, Labelled, Source, no_autograph
 from rawcnn.data.views import Crop, centre
 from rawcnn.seeds import fold
@@ -32,13 +33,15 @@ def batches(
     crop: Crop | None = None,
     size: int | None = None,
     augment: Augment | None = None,
+    alternate: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches, from number `start` of the run on: (images `[batch_size, H, W, C]`, labels `[batch_size]`).
 
     Batch number g is the k-th of epoch e, where `e, k = divmod(g, len(source) // batch_size)`: the images k *
     batch_size and following of `permutation(len(source), seed, e)`. Those that fill no whole batch are left out; the
     next epoch's order is another. `crop` takes one view of `size` pixels a side of each image, `augment` changes the
-    batch; both get a seed that is a function of (seed, g).
+    batch; both get a seed that is a function of (seed, g). With `alternate`, each image is mirrored in every other
+    epoch (`rawcnn.data.augment.alternating_flip`), in the odd or the even ones as a function of (seed, its number).
     """
     per_epoch = len(source) // batch_size
     augment_seed = tf.constant(fold(seed, "augment"), tf.int64)
@@ -57,10 +60,19 @@ def batches(
             images = tf.squeeze(images, axis=1)
         return (images if augment is None else augment(images, tf.stack([augment_seed, number]))), labels
 
+    coins = tf.random.stateless_uniform((len(source),), [fold(seed, "alternate"), 0], 0, 2, tf.int64)
+
+    @no_autograph
+    def flipped(order: tuple[tf.Tensor, tf.Tensor], batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        (key, chosen), (images, labels) = order, batch
+        return alternating_flip(images, tf.gather(coins, chosen), key[1] // per_epoch), labels
+
     orders = tf.data.Dataset.counter(start // per_epoch).flat_map(order).skip(start % per_epoch)
     read = source.stream(orders, crop, size)
     if crop is not None or augment is not None:
         read = tf.data.Dataset.zip(tf.data.Dataset.counter(start), read).map(changed)
+    if alternate:
+        read = tf.data.Dataset.zip(orders, read).map(flipped)
     return _read_ahead(read, source, 8 if crop is None else 2)
 
 

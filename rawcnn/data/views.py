@@ -141,7 +141,8 @@ def padded_crop(pad: int = 4, *, mirror: bool = True) -> Crop:
     """The CIFAR recipe's training view: the image moved by up to `pad` whole pixels each way, mirrored or not. K = 1.
 
     Lee et al. 2015 and He et al. 2015, section 4.2: pad by 4, crop 32 x 32. What moves in is 0, black; the papers pad
-    after subtracting the mean, so theirs is grey. (The fastest recipes pad by reflection: that is not offered.)
+    after subtracting the mean, so theirs is grey. The fastest recipes pad by reflection:
+    that is `rawcnn.data.augment.reflected_shift`.
     """
     if pad < 0:
         raise UsageError(f"pad must be a whole number of pixels, 0 or more, not {pad}.")
@@ -213,6 +214,40 @@ def protocol(crops: str, central_fraction: float = STANDARD) -> Crop:
     if crops not in ("1", "10"):
         raise UsageError(f"There is no test protocol of {crops!r} crops: choose 1, 10 or 144.")
     return centre(central_fraction) if crops == "1" else ten_crop(central_fraction)
+
+
+# Views beyond the edge: whole pixels, the image continued by reflection
+
+SIX_WEIGHTS = (1 / 4, 1 / 4, 1 / 8, 1 / 8, 1 / 8, 1 / 8)
+"""How much each of the `six_views` counts."""
+
+
+def six_views(images: tf.Tensor) -> tf.Tensor:
+    """The image, moved by a pixel down and right, and up and left, each with its mirror image. -> `[N, 6, H, W, C]`.
+
+    What moves in is reflected (`reflected`). For small images, on which a crop would lose much (Jordan 2024, section
+    3.5, where the views count as `SIX_WEIGHTS` says).
+
+    >>> six_views(tf.reshape(tf.range(3), (1, 1, 3, 1)))[0, :, 0, :, 0].numpy().tolist()
+    [[0, 1, 2], [2, 1, 0], [1, 0, 1], [1, 0, 1], [1, 2, 1], [1, 2, 1]]
+    """
+    views = []
+    for move in (0, 1, -1):
+        height, width = images.shape[1:3]
+        rows, columns = reflected(tf.range(height) - move, height), reflected(tf.range(width) - move, width)
+        moved = tf.gather(tf.gather(images, rows, axis=1), columns, axis=2)
+        views += [moved, tf.reverse(moved, axis=[2])]
+    return tf.stack(views, axis=1)
+
+
+def reflected(index: tf.Tensor, length: int) -> tf.Tensor:
+    """Which of `length` pixels is seen at `index`, in -length < index < 2 length - 1, if the edge pixels are mirrors.
+
+    >>> reflected(tf.range(-2, 5), 3).numpy()
+    array([2, 1, 0, 1, 2, 1, 0], dtype=int32)
+    """
+    last = length - 1
+    return last - tf.abs(last - tf.abs(index)) if length > 1 else tf.zeros_like(index)
 
 
 # Boxes in boxes: `outer` is [N, 1, 4], a result [N, K, 4]

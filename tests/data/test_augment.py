@@ -5,8 +5,9 @@ import math
 import numpy as np
 import tensorflow as tf
 from scipy.ndimage import map_coordinates
+from scipy.stats import chisquare
 
-from rawcnn.data.augment import bilinear, distort
+from rawcnn.data.augment import alternating_flip, bilinear, distort, reflected_shift
 
 
 def test_bilinear_equals_scipy(rng):
@@ -56,3 +57,25 @@ def test_turns_scales_and_shifts_stay_in_their_bounds():
     angles = np.degrees(np.arctan2(y, x))
     assert 8 < np.abs(angles).max() < 11.5 and abs(angles.mean()) < 1.5
     np.testing.assert_allclose(np.hypot(x, y), 15, atol=0.5)
+
+
+def test_a_reflected_shift_is_a_crop_of_the_reflected_image(rng):
+    """Every result is one of NumPy's 25 crops, all of them about equally often, and never anything else."""
+    image = rng.integers(0, 256, size=(7, 6, 3), dtype=np.uint8)
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    crops = [padded[i : i + 7, j : j + 6].tobytes() for i in range(5) for j in range(5)]
+    shifted = reflected_shift(tf.constant(np.stack([image] * 5000)), tf.constant([1, 2])).numpy()
+    assert shifted.dtype == np.uint8 and len(set(crops)) == 25
+    counts = np.bincount([crops.index(one.tobytes()) for one in shifted], minlength=25)
+    assert chisquare(counts).pvalue > 1e-3
+    again, other = (reflected_shift(tf.constant(np.stack([image] * 50)), tf.constant([1, seed])) for seed in (2, 3))
+    assert not np.array_equal(again, other)
+
+
+def test_alternating_flips(rng):
+    images = tf.constant(rng.integers(0, 256, size=(4, 3, 5, 2), dtype=np.uint8))
+    coins, mirrored = tf.constant([0, 1, 1, 0]), images[:, :, ::-1]
+    for epoch in range(4):
+        got = alternating_flip(images, coins, tf.constant(epoch, tf.int64))
+        for i, coin in enumerate((0, 1, 1, 0)):
+            np.testing.assert_array_equal(got[i], (mirrored if (coin + epoch) % 2 else images)[i])

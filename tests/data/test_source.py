@@ -1,5 +1,7 @@
 """Sources, preprocessing and batches: exact, stratified, and functions of (source, seed, epoch, k) alone."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -68,6 +70,22 @@ def test_augmentation_differs_from_batch_to_batch(source):
     flat = Source(np.zeros_like(source.images), source.labels, NAMES)
     values = {x[0, 0, 0, 0] for x, _ in drawn(batches(flat, 10, seed=0, augment=noise).take(20))}
     assert len(values) == 20
+
+
+@pytest.mark.parametrize("start", [0, 3, 5])
+def test_alternating_epochs_show_each_image_from_both_sides(source, start):
+    """In every epoch each image is as it was or mirrored, and in the next one it is the other; about half begin so."""
+    wide = Source(np.arange(30 * 4, dtype=np.uint8).reshape(30, 1, 4, 1), np.arange(30) % 3, tuple("abc"))
+    seen = [{} for _ in range(4)]
+    read = zip(range(start, 12), batches(wide, 10, seed=3, start=start, alternate=True), strict=False)
+    for number, (images, _) in read:
+        for image in images.numpy()[:, 0, :, 0]:
+            seen[number // 3][min(image) // 4] = bool(image[0] > image[1])
+    for before, after in itertools.pairwise(seen):
+        assert all(mirrored != after[which] for which, mirrored in before.items())
+    assert len(seen[3]) == 30 and 5 < sum(seen[3].values()) < 25
+    other = next(images for images, _ in batches(wide, 30, seed=4, alternate=True).take(1)).numpy()
+    assert {min(i) // 4: bool(i[0] > i[1]) for i in other[:, 0, :, 0]} != seen[3]
 
 
 def test_a_sample_keeps_the_classes_in_proportion(source):

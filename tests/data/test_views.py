@@ -242,6 +242,24 @@ def test_144_crops_by_hand():
     np.testing.assert_array_equal(np.unique(landscape[5:72:6], axis=0), [(0, x, 352, x + 352) for x in (0, 176, 352)])
 
 
+def test_six_views_by_numpys_padding(rng):
+    images = rng.integers(0, 256, size=(3, 5, 6, 2), dtype=np.uint8)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    got = views.six_views(tf.constant(images)).numpy()
+    for i, at in enumerate((1, 0, 2)):  # the centre; then what was one pixel further up and left comes in, or down
+        wanted = padded[:, at : at + 5, at : at + 6]
+        np.testing.assert_array_equal(got[:, 2 * i], wanted)
+        np.testing.assert_array_equal(got[:, 2 * i + 1], wanted[:, :, ::-1])
+    assert sum(views.SIX_WEIGHTS) == 1 and got.shape[1] == len(views.SIX_WEIGHTS)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_reflected_indices_are_numpys(length):
+    beyond = length - 1
+    wanted = np.pad(np.arange(length), beyond, mode="reflect")
+    np.testing.assert_array_equal(views.reflected(tf.range(-beyond, length + beyond), length), wanted)
+
+
 def test_protocols_by_name():
     for crops, expected in [("1", views.centre(0.5)), ("10", views.ten_crop(0.5)), ("144", views.crops_144())]:
         got, named = chosen(expected, 40, 30, 1), chosen(views.protocol(crops, 0.5), 40, 30, 1)
