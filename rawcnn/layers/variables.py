@@ -37,6 +37,17 @@ def lecun_uniform(scale: float = 2.4) -> Initializer:
     return init
 
 
+def lecun_normal(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
+    """Normal with variance 1 / fan_in: the default, for layers that do not know what activation follows them.
+
+    A sum of `fan_in` inputs then varies as much as one input, so signals neither die nor explode, whatever the sizes of
+    the layers (LeCun, Bottou, Orr & Mueller 1998, "Efficient BackProp", eq. 16). Flax, Haiku and Sonnet begin so too,
+    and Keras's `glorot_uniform` is the same where a layer has as many outputs as inputs. ReLU halves the signal's
+    variance: in deep nets of ReLU without batch normalisation choose `he_normal`, which makes up for that.
+    """
+    return tf.random.stateless_normal(shape, _seed_pair(seed)) * tf.sqrt(1.0 / tf.cast(fan_in, tf.float32))
+
+
 def he_normal(shape: Sequence[int], fan_in: Any, seed: int) -> tf.Tensor:
     """Normal with variance 2 / fan_in, which keeps the scale of ReLU activations (He et al. 2015, eq. 10)."""
     return tf.random.stateless_normal(shape, _seed_pair(seed)) * tf.sqrt(2.0 / tf.cast(fan_in, tf.float32))
@@ -83,14 +94,14 @@ def constant(value: float) -> Initializer:
 def weight_variable(
     shape: Sequence[int], init: Initializer | None = None, *, fan_in: Any = None, seed: int = 0, name: str = "w"
 ) -> tf.Variable:
-    """A trainable float32 weight of `shape`; by default a truncated normal with standard deviation 0.1.
+    """A trainable float32 weight of `shape`, drawn by `init`, which is `lecun_normal` unless given.
 
     `fan_in` (inputs per output unit) is the product of all axes but the last unless given.
 
     >>> weight_variable((5, 5, 1, 6)).shape
     TensorShape([5, 5, 1, 6])
     """
-    init = init or truncated_normal(0.1)
+    init = init or lecun_normal
     fan_in = math.prod(shape[:-1]) if fan_in is None else fan_in
     return tf.Variable(init(shape, fan_in, seed), name=name)
 

@@ -9,7 +9,7 @@ from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Source
 from rawcnn.errors import RunError
 from rawcnn.layers import Conv2D, Dense, Flatten
-from rawcnn.layers.variables import named_variables, named_weights
+from rawcnn.layers.variables import named_variables, named_weights, truncated_normal
 from rawcnn.nets.chain import Chain, row
 from rawcnn.run.session import is_better
 from rawcnn.train import checkpoints, losses
@@ -19,7 +19,9 @@ from rawcnn.train.fit import fit
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.step import TrainState, make_train_step
 
-TABLE = (("conv", row(Conv2D, activation=tf.nn.relu)(3, 3)), ("flat", row(Flatten)()), ("logits", row(Dense)(4)))
+WIDE = {"w_init": truncated_normal(0.1)}  # wide enough for pixels of 1e38 to overflow within the net
+CONV = row(Conv2D, activation=tf.nn.relu, **WIDE)
+TABLE = (("conv", CONV(3, 3)), ("flat", row(Flatten)()), ("logits", row(Dense, **WIDE)(4)))
 BATCH = 8
 
 
