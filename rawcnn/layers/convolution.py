@@ -20,9 +20,10 @@ from rawcnn.seeds import fold
 class Conv2D(Layer):
     """Convolution with a bias (unless `bias=False`) and an optional activation. `[N, H, W, C] -> [N, H', W', filters]`.
 
-    `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME" or "VALID"; `groups` cuts
-    channels and filters into so many parts that do not see each other (Krizhevsky et al. 2012, section 3.2: two GPUs);
-    `b_init` is a number or an initializer. Raises `UsageError` when the window or the groups do not fit.
+    `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME", "VALID" or, as in PyTorch, a
+    number of pixels of 0 on every side; `groups` cuts channels and filters into so many parts that do not see each
+    other (Krizhevsky et al. 2012, section 3.2: two GPUs); `b_init` is a number or an initializer. Raises `UsageError`
+    when the window or the groups do not fit.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Conv2D(Layer):
         filters: int,
         size: int,
         stride: int = 1,
-        padding: str = "SAME",
+        padding: str | int = "SAME",
         *,
         input_shape: Sequence[int],
         groups: int = 1,
@@ -43,9 +44,10 @@ class Conv2D(Layer):
         height, width, channels = ops.spatial(input_shape, "Conv2D")
         if channels % groups or filters % groups:
             raise UsageError(f"{channels} channels and {filters} filters cannot both be cut into {groups} groups.")
-        out = [ops.window_shape(length, size, stride, padding) for length in (height, width)]
+        self.margin, self.padding = (padding, "VALID") if isinstance(padding, int) else (0, padding)
+        out = [ops.window_shape(length + 2 * self.margin, size, stride, self.padding) for length in (height, width)]
         super().__init__(input_shape, (*out, filters))
-        self.stride, self.padding, self.groups, self.activation = stride, padding, groups, activation
+        self.stride, self.groups, self.activation = stride, groups, activation
         self.window = (size, stride)
         self.w = weight_variable((size, size, channels // groups, filters), w_init, seed=fold(seed, "w"))
         fan_in = size * size * channels // groups
@@ -62,6 +64,8 @@ class Conv2D(Layer):
 
     def convolve(self, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | None) -> tf.Tensor:
         """This layer's convolution, bias and activation, with other filters: some of its own, or more than those."""
+        if self.margin:
+            x = tf.pad(x, [[0, 0], [self.margin] * 2, [self.margin] * 2, [0, 0]])
         return activate(ops.conv2d(x, w, self.stride, self.padding, b), self.activation)
 
     def multiply_adds(self) -> int:

@@ -7,21 +7,29 @@ from typing import Any
 import rawcnn.start  # noqa: F401
 
 from rawcnn.errors import UsageError, did_you_mean
-from rawcnn.nets.alexnet import alexnet, alexnet_bn, alexnet_dogs, alexnet_dogs_small, alexnet_valid
+from rawcnn.nets.alexnet import (
+    alexnet,
+    alexnet_bn,
+    alexnet_dogs,
+    alexnet_dogs_small,
+    alexnet_one_tower,
+    alexnet_valid,
+)
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.cifar import cifar_basic, cifar_fast, cifar_wide
 from rawcnn.nets.googlenet import googlenet, googlenet_dogs
 from rawcnn.nets.lenet import lenet5, lenet5_relu, lenet5_tanh
 from rawcnn.nets.precision import FLOAT32, Policy
 from rawcnn.nets.vgg import vgg11, vgg13, vgg16, vgg16c, vgg19
+from rawcnn.nets.vgg_bn import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
 
 Build = Callable[..., Chain]
 """`build(input_shape=(H, W, C), num_classes=K, *, seed=0, policy=FLOAT32)` makes a net."""
 
 _ALL: tuple[Build, ...] = (
     lenet5, lenet5_tanh, lenet5_relu,
-    alexnet, alexnet_bn, alexnet_valid, alexnet_dogs, alexnet_dogs_small,
-    vgg11, vgg13, vgg16c, vgg16, vgg19,
+    alexnet, alexnet_one_tower, alexnet_bn, alexnet_valid, alexnet_dogs, alexnet_dogs_small,
+    vgg11, vgg13, vgg16c, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn,
     googlenet, googlenet_dogs,
     cifar_basic, cifar_wide, cifar_fast,
 )  # fmt: skip

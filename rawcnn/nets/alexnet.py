@@ -1,4 +1,4 @@
-"""AlexNet as Krizhevsky, Sutskever and Hinton built it in 2012, and three variants that courses train today."""
+"""AlexNet as Krizhevsky, Sutskever and Hinton built it in 2012, its one tower of 2014, and variants of courses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -79,6 +79,22 @@ ALEXNET_VALID = (
     ("conv4", _valid(384, 3)),
     ("conv5", _valid(256, 3)),
     ("pool5", _pool()),
+)
+
+ALEXNET_ONE_TOWER = (  #                                          output     parameters
+    ("conv1", _lab_conv(64, 11, stride=4, padding=2)),  #         55x55x64       23,296
+    ("pool1", _pool()),  #                                        27x27x64
+    ("conv2", _lab_conv(192, 5)),  #                              27x27x192     307,392
+    ("pool2", _pool()),  #                                        13x13x192
+    ("conv3", _lab_conv(384, 3)),  #                              13x13x384     663,936
+    ("conv4", _lab_conv(256, 3)),  #                              13x13x256     884,992
+    ("conv5", _lab_conv(256, 3)),  #                              13x13x256     590,080
+    ("pool5", _pool()),  #                                        6x6x256
+    ("flat", _flatten()),
+    ("drop6", _dropout()),
+    ("fc6", _lab_dense(4096)),  #                                 4096       37,752,832
+    ("drop7", _dropout()),
+    ("fc7", _lab_dense(4096)),  #                                 4096       16,781,312
 )
 
 _dogs_lrn = row(LRN, k=1.0, n=5, alpha=2e-5, beta=0.75)
@@ -190,6 +206,37 @@ def alexnet_valid(
     total                       24,767,882  2,203,626,624
     """
     return Chain(ALEXNET_VALID + _hidden(num_classes), input_shape=input_shape, seed=seed, policy=policy)
+
+
+def alexnet_one_tower(
+    input_shape: Sequence[int] = (224, 224, 3), num_classes: int = 1000, *, seed: int = 0, policy: Policy = FLOAT32
+) -> Chain:
+    """AlexNet of 2014 as torchvision has it: one tower with fewer filters, no normalisation, dropout before each layer.
+
+    Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks"; its weights in torchvision's
+    files load here.
+
+    >>> from rawcnn.nets.summary import summary
+    >>> print(summary(alexnet_one_tower()))
+    row     layer    output     parameters  multiply-adds  receptive field
+    conv1   Conv2D   55x55x64       23,296     70,276,800               11
+    pool1   MaxPool  27x27x64            0              0               19
+    conv2   Conv2D   27x27x192     307,392    223,948,800               51
+    pool2   MaxPool  13x13x192           0              0               67
+    conv3   Conv2D   13x13x384     663,936    112,140,288               99
+    conv4   Conv2D   13x13x256     884,992    149,520,384              131
+    conv5   Conv2D   13x13x256     590,080     99,680,256              163
+    pool5   MaxPool  6x6x256             0              0              195
+    flat    Flatten  9216                0              0              355
+    drop6   Dropout  9216                0              0              355
+    fc6     Dense    4096       37,752,832     37,748,736              355
+    drop7   Dropout  4096                0              0              355
+    fc7     Dense    4096       16,781,312     16,777,216              355
+    logits  Dense    1000        4,097,000      4,096,000              355
+    total                       61,100,840    714,188,480
+    """
+    table = (*ALEXNET_ONE_TOWER, ("logits", row(Dense, **_course)(num_classes)))
+    return Chain(table, input_shape=input_shape, seed=seed, policy=policy)
 
 
 def alexnet_dogs(

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.layers import Conv2D, Dense, Dropout, Flatten, MaxPool
+from rawcnn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool
 from rawcnn.layers.variables import he_normal
 from rawcnn.nets.chain import Chain, Row, Table, row
 from rawcnn.nets.precision import FLOAT32, Policy
@@ -22,14 +22,18 @@ DEPTHS = {  # 3x3 convolutions before each of the five pools
 # The paper draws weights from N(0, 0.01), starting the deeper nets from a trained net A; He et al. 2015 need no net A.
 _relu: dict[str, Any] = {"activation": tf.nn.relu, "w_init": he_normal}
 _conv, _dense, _pool, _dropout = row(Conv2D, **_relu), row(Dense, **_relu), row(MaxPool, size=2), row(Dropout, rate=0.5)
+# Ioffe & Szegedy 2015 normalise before the ReLU. Momentum and epsilon are those of torchvision, whose weights load.
+_linear, _bn = row(Conv2D, w_init=he_normal), row(BatchNorm, momentum=0.9, epsilon=1e-5, activation=tf.nn.relu)
 
 
-def _convolutions(configuration: str) -> Table:
+def _convolutions(configuration: str, batch_norm: bool = False) -> Table:
     rows: list[tuple[str, Row]] = []
     for block, (filters, depth) in enumerate(zip(FILTERS, DEPTHS[configuration], strict=True), 1):
         for i in range(1, depth + 1):
             size = 1 if configuration == "C" and i == 3 else 3
-            rows.append((f"conv{block}_{i}", _conv(filters, size)))
+            rows.append((f"conv{block}_{i}", _linear(filters, size) if batch_norm else _conv(filters, size)))
+            if batch_norm:
+                rows.append((f"bn{block}_{i}", _bn()))
         rows.append((f"pool{block}", _pool()))
     return tuple(rows)
 
@@ -50,16 +54,19 @@ def vgg(
     input_shape: Sequence[int] = (224, 224, 3),
     num_classes: int = 1000,
     *,
+    batch_norm: bool = False,
     include_top: bool = True,
     seed: int = 0,
     policy: Policy = FLOAT32,
 ) -> Chain:
     """Configuration "A" to "E" of table 1; without `include_top`, the convolutions and pools alone.
 
+    With `batch_norm`, a batch normalisation stands between each convolution and its ReLU: not in the paper.
+
     >>> vgg("E", include_top=False).num_params()
     20024384
     """
-    table = _convolutions(configuration) + (_top(num_classes) if include_top else ())
+    table = _convolutions(configuration, batch_norm) + (_top(num_classes) if include_top else ())
     return Chain(table, input_shape=input_shape, seed=seed, policy=policy)
 
 

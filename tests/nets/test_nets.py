@@ -33,12 +33,25 @@ def vgg_sizes(rows, **changed):
     return {row: {**VGG_WEIGHTS, **changed}[row] for row in rows.split()}
 
 
+def vgg_bn_sizes(*depths):
+    """With a gamma and a beta for each map of each convolution."""
+    sizes = {row: VGG_WEIGHTS[row] for row in ("fc6", "fc7", "logits")}
+    for block, (depth, filters) in enumerate(zip(depths, (64, 128, 256, 512, 512), strict=True), 1):
+        for i in range(1, depth + 1):
+            sizes |= {f"conv{block}_{i}": VGG_WEIGHTS[f"conv{block}_{i}"], f"bn{block}_{i}": 2 * filters}
+    return sizes
+
+
 SIZES = {  # rows that have parameters
     "lenet5": {"c1": 156, "s2": 12, "c3": 1516, "s4": 32, "c5": 48120, "f6": 10164},
     "lenet5_tanh": LENET_SIZES,
     "lenet5_relu": LENET_SIZES,
     "alexnet": {
         "conv1": 34_944, "conv2": 307_456, "conv3": 885_120, "conv4": 663_936, "conv5": 442_624,
+        "fc6": 37_752_832, "fc7": 16_781_312, "logits": 4_097_000,
+    },
+    "alexnet_one_tower": {
+        "conv1": 23_296, "conv2": 307_392, "conv3": 663_936, "conv4": 884_992, "conv5": 590_080,
         "fc6": 37_752_832, "fc7": 16_781_312, "logits": 4_097_000,
     },
     "alexnet_bn": {**TOWER, "bn1": 192, "bn2": 512, "bn5": 512, **HIDDEN},
@@ -59,6 +72,10 @@ SIZES = {  # rows that have parameters
         "fc6 fc7 logits"
     ),
     "vgg19": VGG_WEIGHTS,
+    "vgg11_bn": vgg_bn_sizes(1, 1, 2, 2, 2),
+    "vgg13_bn": vgg_bn_sizes(2, 2, 2, 2, 2),
+    "vgg16_bn": vgg_bn_sizes(2, 2, 3, 3, 3),
+    "vgg19_bn": vgg_bn_sizes(2, 2, 4, 4, 4),
     "googlenet": {**GOOGLENET_SIZES, "logits": 1_025_000},
     "googlenet_dogs": {**GOOGLENET_SIZES, "fc": 1_025_000, "logits": 2_002},
     "cifar_basic": {
@@ -79,10 +96,16 @@ TOTALS = {
     "alexnet": 60_965_224, "alexnet_bn": 58_323_530, "alexnet_valid": 24_767_882, "alexnet_dogs": 171_535_746,
     "alexnet_dogs_small": 14_867_302,
     "vgg11": 132_863_336, "vgg13": 133_047_848, "vgg16c": 133_638_952, "vgg16": 138_357_544, "vgg19": 143_667_240,
+    # as torchvision's documentation has them
+    "vgg11_bn": 132_868_840, "vgg13_bn": 133_053_736, "vgg16_bn": 138_365_992, "vgg19_bn": 143_678_248,
+    "alexnet_one_tower": 61_100_840,
     "googlenet": 13_378_280, "googlenet_dogs": 7_000_554,
     "cifar_basic": 1_189_418, "cifar_wide": 15_573_150, "cifar_fast": 1_972_826,
 }  # fmt: skip
-WITH_STATISTICS = {"alexnet_bn": 58_324_746, "cifar_wide": 15_579_550, "cifar_fast": 1_975_178}
+WITH_STATISTICS = {
+    "alexnet_bn": 58_324_746, "cifar_wide": 15_579_550, "cifar_fast": 1_975_178,
+    "vgg11_bn": 132_874_344, "vgg13_bn": 133_059_624, "vgg16_bn": 138_374_440, "vgg19_bn": 143_689_256,
+}  # fmt: skip
 LENET_SHAPES = "c1 28x28x6, s2 14x14x6, c3 10x10x16, s4 5x5x16, flat 400, c5 120, f6 84, logits 10"
 VGG_HIDDEN = "flat 25088, fc6 4096, drop6 4096, fc7 4096, drop7 4096, logits 1000"
 GOOGLENET_SHAPES = (
@@ -93,11 +116,13 @@ GOOGLENET_SHAPES = (
 )
 
 
-def vgg_shapes(*depths):
+def vgg_shapes(*depths, batch_norm=False):
     rows = []
     for block, (depth, filters) in enumerate(zip(depths, (64, 128, 256, 512, 512), strict=True), 1):
         side = 448 >> block
-        rows += [f"conv{block}_{i} {side}x{side}x{filters}" for i in range(1, depth + 1)]
+        for i in range(1, depth + 1):
+            names = (f"conv{block}_{i}", f"bn{block}_{i}") if batch_norm else (f"conv{block}_{i}",)
+            rows += [f"{name} {side}x{side}x{filters}" for name in names]
         rows.append(f"pool{block} {side // 2}x{side // 2}x{filters}")
     return ", ".join([*rows, VGG_HIDDEN])
 
@@ -125,6 +150,13 @@ SHAPES = {
     "vgg16c": vgg_shapes(2, 2, 3, 3, 3),
     "vgg16": vgg_shapes(2, 2, 3, 3, 3),
     "vgg19": vgg_shapes(2, 2, 4, 4, 4),
+    "vgg11_bn": vgg_shapes(1, 1, 2, 2, 2, batch_norm=True),
+    "vgg13_bn": vgg_shapes(2, 2, 2, 2, 2, batch_norm=True),
+    "vgg16_bn": vgg_shapes(2, 2, 3, 3, 3, batch_norm=True),
+    "vgg19_bn": vgg_shapes(2, 2, 4, 4, 4, batch_norm=True),
+    "alexnet_one_tower": "conv1 55x55x64, pool1 27x27x64, conv2 27x27x192, pool2 13x13x192, conv3 13x13x384, "
+    "conv4 13x13x256, conv5 13x13x256, pool5 6x6x256, flat 9216, drop6 9216, fc6 4096, drop7 4096, fc7 4096, "
+    "logits 1000",
     "googlenet": GOOGLENET_SHAPES,
     "googlenet_dogs": GOOGLENET_SHAPES.replace("112x112", "107x107").replace("56x56", "54x54")
     .replace("28x28", "27x27").replace("logits 1000", "fc 1000, logits 2"),
@@ -139,7 +171,15 @@ SHAPES = {
 }  # fmt: skip
 
 
-SLOW = ("alexnet_dogs", "vgg11", "vgg13", "vgg16c")  # large, and with the rows of others
+SLOW = (
+    "alexnet_dogs",
+    "vgg11",
+    "vgg13",
+    "vgg16c",
+    "vgg13_bn",
+    "vgg16_bn",
+    "vgg19_bn",
+)  # large, and with the rows of others
 
 
 @pytest.fixture(
@@ -208,7 +248,7 @@ def test_variants_of_the_papers():
 @pytest.mark.parametrize("name", NETS)
 def test_at_32_pixels_a_net_builds_or_names_the_row_that_does_not_fit(name):
     too_large = {
-        "alexnet": "pool2", "alexnet_bn": "pool2", "alexnet_valid": "pool2",
+        "alexnet": "pool2", "alexnet_one_tower": "pool5", "alexnet_bn": "pool2", "alexnet_valid": "pool2",
         "googlenet": "pool5", "googlenet_dogs": "pool5",
     }  # fmt: skip
     if name in too_large:

@@ -161,6 +161,28 @@ def alexnet(shape: Shape, classes: int) -> Any:
     )
 
 
+def alexnet_one_tower(shape: Shape, classes: int) -> Any:
+    """Krizhevsky 2014 as torchvision has it: 2 pixels of zeros around the image, dropout before each dense layer."""
+    return model(
+        shape,
+        layers.ZeroPadding2D(2),
+        conv("conv1", 64, 11, 4, "valid"),
+        max_pool("pool1", 3, 2),
+        conv("conv2", 192, 5),
+        max_pool("pool2", 3, 2),
+        conv("conv3", 384, 3),
+        conv("conv4", 256, 3),
+        conv("conv5", 256, 3),
+        max_pool("pool5", 3, 2),
+        flat(),
+        dropout("drop6", 0.5),
+        dense("fc6", 4096),
+        dropout("drop7", 0.5),
+        dense("fc7", 4096),
+        logits(classes),
+    )
+
+
 def alexnet_bn(shape: Shape, classes: int) -> Any:
     """One tower; batch normalisation after the ReLU of conv1, conv2 and conv5."""
     return model(
@@ -223,13 +245,18 @@ VGG = {
     "vgg16": ((3, 3), (3, 3), *((3, 3, 3),) * 3),
     "vgg19": ((3, 3), (3, 3), *((3, 3, 3, 3),) * 3),
 }
+BATCH_NORM = ("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
 
 
 def vgg(name: str, shape: Shape, classes: int) -> Any:
-    """Simonyan and Zisserman 2014, table 1."""
+    """Simonyan and Zisserman 2014, table 1; with `_bn` and torchvision's batch normalisation before each ReLU."""
     rows: list[Step] = []
-    for block, (sizes, filters) in enumerate(zip(VGG[name], (64, 128, 256, 512, 512), strict=True), 1):
-        rows += [conv(f"conv{block}_{k}", filters, size) for k, size in enumerate(sizes, 1)]
+    plain = name.removesuffix("_bn")
+    for block, (sizes, filters) in enumerate(zip(VGG[plain], (64, 128, 256, 512, 512), strict=True), 1):
+        for k, size in enumerate(sizes, 1):
+            rows += [conv(f"conv{block}_{k}", filters, size, activation="relu" if name == plain else None)]
+            if name != plain:
+                rows += [layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"bn{block}_{k}"), layers.ReLU()]
         rows += [max_pool(f"pool{block}", 2)]
     return model(shape, *rows, *_classifier(classes))
 
@@ -402,11 +429,12 @@ NETS: dict[str, tuple[Callable[[Shape, int], Any], Shape, int]] = {
     "lenet5_tanh": (lenet5_tanh, (28, 28, 1), 10),
     "lenet5_relu": (lenet5_relu, (32, 32, 1), 10),
     "alexnet": (alexnet, (227, 227, 3), 1000),
+    "alexnet_one_tower": (alexnet_one_tower, (224, 224, 3), 1000),
     "alexnet_bn": (alexnet_bn, (227, 227, 3), 10),
     "alexnet_valid": (alexnet_valid, (224, 224, 3), 10),
     "alexnet_dogs": (alexnet_dogs, (214, 214, 3), 2),
     "alexnet_dogs_small": (functools.partial(alexnet_dogs, hidden=(300, 200)), (214, 214, 3), 2),
-    **{name: (functools.partial(vgg, name), (224, 224, 3), 1000) for name in VGG},
+    **{name: (functools.partial(vgg, name), (224, 224, 3), 1000) for name in (*VGG, *BATCH_NORM)},
     "googlenet": (googlenet, (224, 224, 3), 1000),
     "googlenet_dogs": (googlenet_dogs, (214, 214, 3), 2),
     "cifar_basic": (cifar_basic, (32, 32, 3), 10),

@@ -39,11 +39,12 @@ class Table:
         filters: int,
         size: int,
         stride: int = 1,
-        padding: str = "same",
+        padding: str | int = "same",
         groups: int = 1,
         activation: Callable[[], nn.Module] = relu,
     ) -> Table:
-        before, after = _same(self.side, size, stride) if padding == "same" else (0, 0)
+        margin = padding if isinstance(padding, int) else 0
+        before, after = _same(self.side, size, stride) if padding == "same" else (margin, margin)
         if before != after:
             self.rows[f"{name}_pad"] = nn.ZeroPad2d((before, after, before, after))
         inside = before if before == after else 0
@@ -70,9 +71,9 @@ class Table:
         self.rows[name] = nn.LocalResponseNorm(5, alpha=5 * alpha, beta=0.75, k=k)
         return self
 
-    def batch_norm(self, name: str) -> Table:
+    def batch_norm(self, name: str, eps: float = 1e-3, momentum: float = 0.01) -> Table:
         """Keras's momentum 0.99 and epsilon; PyTorch's momentum is the share of the new value."""
-        self.rows[name] = nn.BatchNorm2d(self.channels, eps=1e-3, momentum=0.01)
+        self.rows[name] = nn.BatchNorm2d(self.channels, eps=eps, momentum=momentum)
         return self
 
     def unscaled_norm(self, name: str) -> Table:
@@ -165,6 +166,16 @@ def alexnet(shape: Shape, classes: int) -> nn.Module:
     return _classifier(rows.max_pool("pool5", 3, 2), classes)
 
 
+def alexnet_one_tower(shape: Shape, classes: int) -> nn.Module:
+    """Krizhevsky 2014 as torchvision has it: dropout before each dense layer."""
+    rows = (
+        table(shape).conv("conv1", 64, 11, 4, 2).max_pool("pool1", 3, 2).conv("conv2", 192, 5).max_pool("pool2", 3, 2)
+    )
+    rows.conv("conv3", 384, 3).conv("conv4", 256, 3).conv("conv5", 256, 3).max_pool("pool5", 3, 2).flat()
+    rows.dropout("drop6", 0.5).dense("fc6", 4096).dropout("drop7", 0.5).dense("fc7", 4096)
+    return rows.dense("logits", classes, None).net()
+
+
 def alexnet_bn(shape: Shape, classes: int) -> nn.Module:
     """One tower; batch normalisation after the ReLU of conv1, conv2 and conv5."""
     rows = table(shape).conv("conv1", 96, 11, 4, "valid").batch_norm("bn1").max_pool("pool1", 3, 2)
@@ -198,14 +209,18 @@ VGG = {
     "vgg16": ((3, 3), (3, 3), *((3, 3, 3),) * 3),
     "vgg19": ((3, 3), (3, 3), *((3, 3, 3, 3),) * 3),
 }
+BATCH_NORM = ("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
 
 
 def vgg(name: str, shape: Shape, classes: int) -> nn.Module:
-    """Simonyan and Zisserman 2014, table 1."""
-    rows = table(shape)
-    for block, (sizes, filters) in enumerate(zip(VGG[name], (64, 128, 256, 512, 512), strict=True), 1):
+    """Simonyan and Zisserman 2014, table 1; with `_bn` and torchvision's batch normalisation before each ReLU."""
+    rows, plain = table(shape), name.removesuffix("_bn")
+    for block, (sizes, filters) in enumerate(zip(VGG[plain], (64, 128, 256, 512, 512), strict=True), 1):
         for k, size in enumerate(sizes, 1):
-            rows.conv(f"conv{block}_{k}", filters, size)
+            rows.conv(f"conv{block}_{k}", filters, size, activation=relu if name == plain else nn.Identity)
+            if name != plain:
+                rows.batch_norm(f"bn{block}_{k}", 1e-5, 0.1)
+                rows.rows[f"bn{block}_{k}_activation"] = relu()
         rows.max_pool(f"pool{block}", 2)
     return _classifier(rows, classes)
 
@@ -323,11 +338,12 @@ NETS: dict[str, tuple[Callable[[Shape, int], nn.Module], Shape, int]] = {
     "lenet5_tanh": (lenet5_tanh, (1, 28, 28), 10),
     "lenet5_relu": (lenet5_relu, (1, 32, 32), 10),
     "alexnet": (alexnet, (3, 227, 227), 1000),
+    "alexnet_one_tower": (alexnet_one_tower, (3, 224, 224), 1000),
     "alexnet_bn": (alexnet_bn, (3, 227, 227), 10),
     "alexnet_valid": (alexnet_valid, (3, 224, 224), 10),
     "alexnet_dogs": (alexnet_dogs, (3, 214, 214), 2),
     "alexnet_dogs_small": (functools.partial(alexnet_dogs, hidden=(300, 200)), (3, 214, 214), 2),
-    **{name: (functools.partial(vgg, name), (3, 224, 224), 1000) for name in VGG},
+    **{name: (functools.partial(vgg, name), (3, 224, 224), 1000) for name in (*VGG, *BATCH_NORM)},
     "googlenet": (googlenet, (3, 224, 224), 1000),
     "googlenet_dogs": (googlenet_dogs, (3, 214, 214), 2),
     "cifar_basic": (cifar_basic, (3, 32, 32), 10),

@@ -24,6 +24,7 @@ TOLERANCE = 1e-4
 SIDES = {
     "alexnet": 99,
     "alexnet_bn": 99,
+    "alexnet_one_tower": 95,
     "alexnet_valid": 208,
     "alexnet_dogs_small": 54,
     "vgg11": 32,
@@ -31,6 +32,10 @@ SIDES = {
     "vgg16c": 32,
     "vgg16": 32,
     "vgg19": 32,
+    "vgg11_bn": 32,
+    "vgg13_bn": 32,
+    "vgg16_bn": 32,
+    "vgg19_bn": 32,
 }
 # lenet5's layers are in no peer; alexnet_dogs has the rows of its small variant, with 150 million weights in fc6.
 LEFT_OUT = {"lenet5", "alexnet_dogs"}
@@ -39,7 +44,16 @@ LEFT_OUT = {"lenet5", "alexnet_dogs"}
 MANY_TIES = {"googlenet", "googlenet_dogs"}
 
 
-SLOW = {"googlenet_dogs", "vgg11", "vgg13", "vgg16", "vgg16c"}  # their layers are in others too
+SLOW = {
+    "googlenet_dogs",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg16c",
+    "vgg13_bn",
+    "vgg16_bn",
+    "vgg19_bn",
+}  # their layers are in others too
 FAST = set(nets_keras.NETS) - LEFT_OUT - SLOW
 
 

@@ -24,13 +24,15 @@ TOLERANCE = 1e-4
 SIDES = {
     "alexnet": 99,
     "alexnet_bn": 99,
+    "alexnet_one_tower": 95,
     "alexnet_valid": 208,
     "alexnet_dogs_small": 54,
     "vgg11": 32,
     "vgg16c": 32,
+    "vgg11_bn": 32,
 }
 # lenet5's layers are in no peer; alexnet_dogs has the rows of its small variant. The VGG nets differ in depth only.
-LEFT_OUT = {"lenet5", "alexnet_dogs", "vgg13", "vgg16", "vgg19"}
+LEFT_OUT = {"lenet5", "alexnet_dogs", "vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn"}
 
 
 SLOW = {
@@ -40,6 +42,7 @@ SLOW = {
     "googlenet_dogs",
     "vgg11",
     "vgg16c",
+    "vgg11_bn",
     "cifar_wide",
 }  # their layers are in others too
 FAST = set(nets_torch.NETS) - LEFT_OUT - SLOW
