@@ -120,6 +120,21 @@ def percent(fraction: float) -> str:
     return f"{value:.{decimals}f}".removesuffix(".0") + " %"
 
 
+def percents(fractions: Sequence[float] | NDArray[np.floating]) -> list[str]:
+    """Fractions 0..1 as percentages; those that would read alike and are not get one decimal.
+
+    >>> percents([0.503, 0.497, 0.0])
+    ['50.3 %', '49.7 %', '0 %']
+    """
+    texts = [percent(fraction) for fraction in fractions]
+    finer = [f"{100 * float(fraction):.1f} %" for fraction in fractions]
+    return [
+        fine if text[0] not in "<>" and any(text == other and fine != f for other, f in zip(texts, finer, strict=True))
+        else text
+        for text, fine in zip(texts, finer, strict=True)
+    ]  # fmt: skip
+
+
 def plain(text: str) -> str:
     """Text that a font can draw: no control characters, no bytes of a file name that are no letters.
 

@@ -15,13 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rawcnn.errors import UsageError
-from rawcnn.run.figures import BLUE, GREY, INK, VERMILION, StrPath, grid, new_figure, percent, save, short, show
+from rawcnn.run.confusion import save_confusion
+from rawcnn.run.figures import (
+    BLUE,
+    GREY,
+    INK,
+    VERMILION,
+    StrPath,
+    grid,
+    new_figure,
+    percent,
+    percents,
+    save,
+    short,
+    show,
+)
 
+__all__ = ["save_classified", "save_confusion", "save_curves", "save_mistakes", "save_samples", "worst_mistakes"]
 MOST_IMAGES = 25  # of a grid
 MOST_ROWS = 40  # of save_classified: a taller picture would exceed what viewers open
 MOST_BARS = 20
-MOST_NAMES = 25  # of save_confusion: beyond it neither names nor counts are legible
-MOST_ERRORS = 30
 
 
 def save_samples(
@@ -56,19 +69,30 @@ def save_samples(
     return save(figure, path)
 
 
-def save_curves(history: Sequence[Mapping[str, Any]], path: StrPath, *, title: str) -> Path:
-    """Draw loss and accuracy against epochs, for training and validation.
+def save_curves(
+    history: Sequence[Mapping[str, Any]],
+    path: StrPath,
+    *,
+    title: str,
+    loss: str = "loss",
+    classes: int | None = None,
+    harder: Sequence[str] = (),
+) -> Path:
+    """Draw loss and accuracy against epochs, for training and validation; a ring marks the best epoch of each curve.
 
     Args:
       history: the rows of `history.jsonl`: `epoch`, `train_loss`, `val_loss`, and `train_accuracy`, `val_accuracy`
         in 0..1. A value may be missing or NaN.
       path: the PNG to write.
       title: stands above the picture.
+      loss: the name of the loss, such as "cross entropy".
+      classes: the number of classes; with it a line shows the accuracy of answers by chance, 1 / classes.
+      harder: what makes training images harder than validation images, such as "dropout"; a note below names it.
 
     Raises:
       RawcnnError: matplotlib is missing, or the file cannot be written (`RunError`).
     """
-    figure = new_figure(11, 4.6, title)
+    figure = new_figure(11, 4.9, title)
     epochs = np.array([row.get("epoch", number) for number, row in enumerate(history, 1)], float)
     panels = figure.subplots(1, 2)
     for axes, key, unit, best in zip(panels, ("loss", "accuracy"), (1, 100), (np.nanargmin, np.nanargmax), strict=True):
@@ -78,52 +102,21 @@ def save_curves(history: Sequence[Mapping[str, Any]], path: StrPath, *, title: s
             known = np.isfinite(values)
             if not known.any():
                 continue
-            label = {"train": "training", "val": "validation"}[which]
+            label = {"train": "training (mean over the epoch)", "val": "validation (at its end)"}[which]
             axes.plot(epochs[known], values[known], "o-", color=colour, label=label, markersize=5, linewidth=2)
             at = int(best(np.where(known, values, np.nan)))
             axes.plot(epochs[at], values[at], "o", color=colour, markersize=10, markerfacecolor="white", zorder=4)
+            label = label.split(" ")[0]
             form = "{:.4f}".format if key == "loss" else "{:.2f} %".format
             notes.append(f"{label}: last {form(values[known][-1])}, best {form(values[at])} (epoch {epochs[at]:.0f})")
         axes.set_title("\n".join(notes) or "no values", fontsize=10.5, color=INK, loc="left", linespacing=1.5)
-        _decorate_curves(axes, epochs, f"{key} (%)" if key == "accuracy" else key)
-    return save(figure, path)
-
-
-def save_confusion(matrix: NDArray[np.integer], class_names: Sequence[str], path: StrPath, *, title: str) -> Path:
-    """Draw a confusion matrix in which the errors stand out.
-
-    The diagonal is blue, deeper where a class is recognised more often; every other cell is vermilion by its count,
-    on a scale that ends at the most frequent error, so that the diagonal does not drown them. Up to 25 classes carry
-    names, counts and the share of each true class that was recognised (its recall); of more classes the most frequent
-    errors are listed.
-
-    Args:
-      matrix: int `[K, K]`, rows true, columns predicted.
-      class_names: K names.
-      path: the PNG to write.
-      title: stands above the picture, with the accuracy.
-
-    Raises:
-      UsageError: the matrix is not `[K, K]` for K names.
-      RawcnnError: matplotlib is missing, or the file cannot be written (`RunError`).
-    """
-    matrix, classes = np.asarray(matrix), len(class_names)
-    if matrix.shape != (classes, classes) or classes == 0:
-        raise UsageError(f"{classes} class names need a confusion matrix [{classes}, {classes}], not {matrix.shape}.")
-    total, right = int(matrix.sum()), int(np.trace(matrix))
-    share = f"{100 * right / total:.2f} % of {total:,} right" if total else "no images"
-    side, beside = (max(6.0, 2.5 + 0.62 * classes), 1.2) if classes <= MOST_NAMES else (11.5, 4.5)
-    figure = new_figure(side + beside, side, f"{title}\n{share}")
-    axes = figure.subplots()
-    recall = np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
-    colours = _confusion_colours(matrix, recall)
-    axes.imshow(colours, interpolation="nearest")
-    axes.set_xlabel("predicted", fontsize=12)
-    axes.set_ylabel("true", fontsize=12)
-    if classes <= MOST_NAMES:
-        _label_confusion(axes, matrix, recall, [short(name, 18) for name in class_names], colours)
-    else:
-        _list_errors(axes, matrix, class_names)
+        if axes.lines:
+            axes.plot([], [], "o", color=INK, markersize=9, markerfacecolor="white", label="best epoch")
+        if key == "accuracy" and classes and axes.lines:
+            _draw_chance(axes, 100 / classes)
+        _decorate_curves(axes, epochs, "accuracy (%)" if key == "accuracy" else loss)
+    if panels[0].lines:
+        figure.supxlabel(_why_validation_may_be_higher(harder), fontsize=9.5, color="#666666")
     return save(figure, path)
 
 
@@ -137,6 +130,7 @@ def save_mistakes(
     *,
     indices: Sequence[int] | NDArray[np.integer],
     title: str,
+    files: Sequence[str] | None = None,
 ) -> Path:
     """Draw the worst mistakes: the up to 25 images that were misread with the greatest confidence.
 
@@ -149,6 +143,7 @@ def save_mistakes(
       path: the PNG to write.
       indices: int `[M]`, each image's number in its data set.
       title: stands above the picture.
+      files: M names of files, shown in place of the numbers.
 
     Raises:
       RawcnnError: matplotlib is missing, or the file cannot be written (`RunError`).
@@ -164,13 +159,36 @@ def save_mistakes(
     for axes, i in zip(panels, worst, strict=True):
         true, said = (short(class_names[int(which[i])], 20) for which in (labels, predicted))
         axes.set_title(f"true {true}\nsaid {said}", fontsize=11, color=INK, linespacing=1.3, parse_math=False)
-        axes.set_xlabel(f"{percent(probabilities[i])} sure, no. {indices[i]}", fontsize=9.5, color="#666666")
+        name = f"no. {indices[i]}" if files is None else short(files[i], 22)
+        below = f"{percent(probabilities[i])} sure, {name}"
+        axes.set_xlabel(below, fontsize=9.5, color="#666666", parse_math=False)
     return save(figure, path)
+
+
+def worst_mistakes(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], most: int = MOST_IMAGES
+) -> NDArray[np.integer]:
+    """The indices of the images that were misread with the greatest confidence, the worst first.
+
+    Args:
+      labels: int `[N]`, the true classes.
+      probabilities: float `[N, K]`, 0..1. Where nets are so sure that the greatest are equal, as LeNet-5's, the
+        probability of the true class decides.
+
+    >>> worst_mistakes(np.array([0, 1, 0]), np.array([[0.2, 0.8], [0.1, 0.9], [0.0, 1.0]])).tolist()
+    [2, 0]
+    """
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    said, true = probabilities[wrong, predicted[wrong]], probabilities[wrong, labels[wrong]]
+    return wrong[np.lexsort((true, -said))][:most]
 
 
 def save_classified(
     rows: Sequence[tuple[str, NDArray[np.uint8], NDArray[np.generic], Sequence[str], NDArray[np.floating]]],
     path: StrPath,
+    *,
+    true: Sequence[str | None] | None = None,
 ) -> Path:
     """Draw one's own images as classified: the picture, what the net sees of it, and every class's probability.
 
@@ -179,6 +197,7 @@ def save_classified(
         `[H, W, C]`, the K class names, and K probabilities 0..1. The first 40 rows are drawn, and of more than 20
         classes the 20 likeliest.
       path: the PNG to write.
+      true: of each image its true class, None where it is unknown. A wrong answer is orange and names the true class.
 
     Raises:
       UsageError: no rows.
@@ -191,11 +210,31 @@ def save_classified(
     heights = [max(2.5, 0.8 + 0.22 * count) for count in bars]
     figure = new_figure(11, sum(heights) + 0.5)
     panels = figure.subplots(len(drawn), 3, squeeze=False, height_ratios=heights, width_ratios=(1, 1, 1.35))
-    for (original, seen, chart), row in zip(panels, drawn, strict=True):
-        _classified_row(original, seen, chart, *row)
+    known = [None] * len(rows) if true is None else list(true)
+    for (original, seen, chart), row, truth in zip(panels, drawn, known, strict=False):
+        _classified_row(original, seen, chart, *row, truth)
     if len(rows) > len(drawn):
         figure.supxlabel(f"and {len(rows) - len(drawn)} more, not drawn", fontsize=11)
     return save(figure, path)
+
+
+def _why_validation_may_be_higher(harder: Sequence[str]) -> str:
+    """How training values are measured, for readers who wonder at a validation accuracy above them."""
+    also = f", and with {' and '.join(harder)} on" if harder else ""
+    return (
+        f"Training values are means over the epoch, while the net was still learning{also};\n"
+        "validation is measured after it, so it may well be the better of the two."
+    )
+
+
+def _draw_chance(axes: Any, chance: float) -> None:
+    """A line at the accuracy of answers by chance; only its number where it lies so deep that curves would be flat."""
+    low, high = axes.dataLim.intervaly
+    style = {"color": VERMILION, "linewidth": 1.2, "linestyle": ":"}
+    if chance < low - 4 * (high - low):
+        axes.plot([], [], label=f"by chance: {chance:.3g} % (far below)", **style)
+    else:
+        axes.axhline(chance, label=f"by chance: {chance:.3g} %", **style)
 
 
 def _decorate_curves(axes: Any, epochs: NDArray[np.floating], label: str) -> None:
@@ -215,62 +254,6 @@ def _decorate_curves(axes: Any, epochs: NDArray[np.floating], label: str) -> Non
         axes.legend(frameon=False, fontsize=11)
 
 
-def _confusion_colours(matrix: NDArray[np.integer], recall: NDArray[np.floating]) -> NDArray[np.floating]:
-    """RGB `[K, K, 3]`: white through vermilion by the number of errors, the diagonal white through blue by recall."""
-    from matplotlib.colors import to_rgb
-
-    errors = matrix * (1 - np.eye(len(matrix)))
-    # The square root lets single errors be seen beside the most frequent one.
-    strength = np.sqrt(errors / max(errors.max(), 1))[..., None]
-    white = np.ones(3)
-    colours = white + strength * (np.array(to_rgb(VERMILION)) - white)
-    diagonal = np.arange(len(matrix))
-    colours[diagonal, diagonal] = white + recall[:, None] * (np.array(to_rgb(BLUE)) - white)
-    return np.asarray(colours)
-
-
-def _label_confusion(
-    axes: Any,
-    matrix: NDArray[np.integer],
-    recall: NDArray[np.floating],
-    names: list[str],
-    colours: NDArray[np.floating],
-) -> None:
-    """Write names, counts and each class's recall on a small confusion matrix."""
-    ticks = range(len(names))
-    slanted = max(map(len, names)) > 4
-    axes.set_xticks(ticks, names, rotation=45 if slanted else 0, ha="right" if slanted else "center", parse_math=False)
-    axes.set_yticks(ticks, names, parse_math=False)
-    axes.tick_params(length=0, labelsize=11)
-    axes.set_xticks(np.arange(len(names) - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="#E4E4E4", linewidth=0.8)
-    axes.tick_params(which="minor", length=0)
-    luminance = colours @ (0.299, 0.587, 0.114)
-    for (true, said), count in np.ndenumerate(matrix):
-        if count:
-            colour = "white" if luminance[true, said] < 0.55 else INK
-            weight = "bold" if true == said else "normal"
-            axes.text(said, true, f"{count}", ha="center", va="center", color=colour, fontsize=10, fontweight=weight)
-    for true, share in enumerate(recall):
-        text = f"{100 * share:.1f} %" if matrix[true].any() else "-"
-        axes.annotate(text, (1, true), (8, 0), ("axes fraction", "data"), "offset points", va="center", color=BLUE)
-    axes.annotate("recall", (1, 1), (8, 6), "axes fraction", "offset points", color=BLUE)
-
-
-def _list_errors(axes: Any, matrix: NDArray[np.integer], class_names: Sequence[str]) -> None:
-    """Write the most frequent errors beside a confusion matrix of more classes than it can name."""
-    errors = (matrix * ~np.eye(len(matrix), dtype=bool)).ravel()
-    most = np.argsort(-errors, kind="stable")[:MOST_ERRORS]
-    lines = ["most frequent errors"]
-    for place in most[errors[most] > 0]:
-        true, said = (short(class_names[int(i)], 20) for i in divmod(place, len(matrix)))
-        count = str(errors[place]).rjust(len(str(errors.max())), "\u2007")  # a space as wide as a figure
-        lines.append(f"{count}  {true} as {said}")
-    where = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate("\n".join(lines), (1, 1), (14, 0), va="top", color=INK, linespacing=1.7, parse_math=False, **where)
-
-
 def _classified_row(
     original: Any,
     seen: Any,
@@ -280,6 +263,7 @@ def _classified_row(
     digit: NDArray[np.generic],
     class_names: Sequence[str],
     probabilities: NDArray[np.floating],
+    truth: str | None,
 ) -> None:
     """Fill the three panels of one image."""
     probabilities = np.asarray(probabilities, float)
@@ -289,22 +273,29 @@ def _classified_row(
     original.set_title(short(os.path.basename(name), 28), fontsize=11, color=INK, parse_math=False)
     show(seen, digit)
     seen.set_title("what the net sees", fontsize=11, color="#666666")
+    colour = VERMILION if truth is not None and class_names[likeliest] != truth else BLUE
     shown = np.arange(len(class_names))
     if shown.size > MOST_BARS:
         shown = np.argsort(-probabilities, kind="stable")[:MOST_BARS]
     places = np.arange(shown.size)
-    colours = [BLUE if i == likeliest else GREY for i in shown]
+    colours = [colour if i == likeliest else GREY for i in shown]
+    texts = percents(probabilities)
     chart.barh(places, probabilities[shown], color=colours, height=0.72)
     chart.set_yticks(places, [short(class_names[int(i)], 18) for i in shown], parse_math=False)
     for place, i in zip(places, shown, strict=True):
-        chart.text(probabilities[i] + 0.02, place, percent(probabilities[i]), va="center", fontsize=9.5, color=INK)
+        right = class_names[int(i)] == truth
+        mark, weight = ("  true", "bold") if right else ("", "normal")
+        where = (probabilities[i] + 0.02, place)
+        chart.text(*where, texts[i] + mark, va="center", fontsize=9.5, color=INK, fontweight=weight)
     chart.invert_yaxis()
-    chart.set_xlim(0, 1.18)
+    chart.set_xlim(0, 1.25)
     chart.set_xticks([])
     chart.tick_params(length=0, labelsize=10.5)
     chart.spines[["top", "right", "bottom"]].set_visible(False)
-    answer = f"{short(class_names[likeliest], 22)}   {percent(probabilities[likeliest])}"
-    chart.set_title(answer, fontsize=15, fontweight="bold", color=BLUE, loc="left", parse_math=False)
+    answer = f"{short(class_names[likeliest], 22)}   {texts[likeliest]}"
+    if colour == VERMILION:
+        answer += f"\nwrong: it is {short(str(truth), 22)}"
+    chart.set_title(answer, fontsize=15, fontweight="bold", color=colour, loc="left", parse_math=False)
 
 
 def _number(value: Any) -> float:

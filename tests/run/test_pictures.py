@@ -5,9 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from rawcnn.errors import RawcnnError, RunError, UsageError
+from rawcnn.run import confusion as confusion_picture
 from rawcnn.run import pictures
 from rawcnn.run.pictures import save_classified, save_confusion, save_curves, save_mistakes, save_samples
 
@@ -70,7 +72,8 @@ def classified(name="four.jpg", classes=10, picture=(300, 400), seen=(28, 28)):
 def figures(monkeypatch):
     """The figures drawn by the test, which are not written."""
     drawn = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: drawn.append(figure))
+    for module in (pictures, confusion_picture):
+        monkeypatch.setattr(module, "save", lambda figure, path: drawn.append(figure))
     return drawn
 
 
@@ -160,7 +163,35 @@ def test_curves_name_the_last_and_the_best_value(tmp_path, figures):
     loss, accuracy = (axes.get_title(loc="left") for axes in figures[0].axes)
     assert "validation: last 0.3667, best 0.2500 (epoch 2)" in loss
     assert "validation: last 93.33 %, best 98.70 % (epoch 1)" in accuracy
-    assert [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()] == ["training", "validation"]
+    assert [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()] == [
+        "training (mean over the epoch)",
+        "validation (at its end)",
+        "best epoch",
+    ]
+
+
+def test_curves_name_loss_chance_and_what_makes_training_harder(figures):
+    save_curves(history(3), "c.png", title="t", loss="cross entropy", classes=4, harder=("dropout", "distortions"))
+    save_curves(history(3), "c.png", title="t")
+    named, plain = figures
+    loss, accuracy = named.axes
+    assert loss.get_ylabel() == "cross entropy" and accuracy.get_ylabel() == "accuracy (%)"
+    assert accuracy.get_legend().get_texts()[-1].get_text() == "by chance: 25 %"
+    assert [list(line.get_ydata()) for line in accuracy.lines if line.get_linestyle() == ":"] == [[25, 25]]
+    assert not [line for line in loss.lines if line.get_linestyle() == ":"]
+    assert "with dropout and distortions on;" in named.get_supxlabel()
+    assert "while the net was still learning;" in plain.get_supxlabel()
+    assert not [line for axes in plain.axes for line in axes.lines if line.get_linestyle() == ":"]
+
+
+def test_chance_far_below_leaves_the_curves_their_height(figures):
+    rows = history(3)
+    for row in rows:
+        row["train_accuracy"], row["val_accuracy"] = 0.97 + row["epoch"] / 300, 0.98
+    save_curves(rows, "c.png", title="t", classes=10)
+    accuracy = figures[0].axes[1]
+    assert accuracy.get_legend().get_texts()[-1].get_text() == "by chance: 10 % (far below)"
+    assert accuracy.get_ylim()[0] > 96
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 26, 1000])
@@ -183,8 +214,18 @@ def test_one_error_among_thousands_is_seen(tmp_path):
 def test_confusion_tells_counts_recall_and_accuracy(tmp_path, figures):
     save_confusion(np.array([[30, 10, 0], [3, 57, 0], [0, 0, 0]]), ["cat", "dog", "owl"], tmp_path / "c.png", title="t")
     texts = [text.get_text() for text in figures[0].axes[0].texts]
-    assert texts == ["30", "10", "3", "57", "75.0 %", "95.0 %", "-", "recall"]
+    assert texts[:4] == ["30", "10", "3", "57"]
+    recall, precision = ["75.0 %", "95.0 %", "-"], ["90.9 %", "85.1 %", "-"]  # 30 of 40, 57 of 60; 30 of 33, 57 of 67
+    assert texts[4:] == [*(x for pair in zip(recall, precision, strict=True) for x in pair), "recall", "precision"]
     assert figures[0].get_suptitle() == "t\n87.00 % of 100 right"
+    assert "up to 10" in figures[0].get_supxlabel()
+
+
+def test_confusion_says_where_one_class_is_the_answer_to_everything(figures):
+    for matrix in ([[3, 0], [7, 0]], [[3, 0], [6, 1]], [[3, 0], [0, 0]], [[0, 0], [0, 0]]):
+        save_confusion(np.array(matrix), ["cat", "dog"], "c.png", title="t")
+    remarks = [figure.get_suptitle().split("\n")[2:] for figure in figures]
+    assert remarks == [["The answer to every image is cat."], [], [], []]
 
 
 def test_confusion_of_many_classes_lists_the_most_frequent_errors(figures):
@@ -229,6 +270,21 @@ def test_mistakes_are_the_most_confident_wrong_ones(tmp_path, figures):
     assert [below.split(", ")[1] for _, below in shown] == [f"no. {1038 - i}" for i in range(25)]
 
 
+def test_mistakes_of_folders_carry_file_names(figures):
+    images, labels, predicted, probabilities, names = mistakes(3)
+    files = ["cat/1.jpg", "dog/a $very long$ name of a file.jpg", "cat/3.jpg"]
+    save_mistakes(images, labels, predicted, probabilities, names, "m.png", indices=[7, 8, 9], title="t", files=files)
+    below = [axes.get_xlabel() for axes in figures[0].axes if axes.get_visible()]
+    assert below == ["100 % sure, cat/3.jpg", "60 % sure, dog/a $ver…a file.jpg", "20 % sure, cat/1.jpg"]
+
+
+def test_the_worst_mistakes_come_first_also_among_equally_sure_ones():
+    labels = np.array([0, 0, 1, 2, 0])
+    probabilities = np.array([[1e-9, 1, 0], [0.9, 0.1, 0], [1, 1e-30, 0], [0.6, 0.1, 0.3], [1e-20, 1, 0]])
+    assert pictures.worst_mistakes(labels, probabilities).tolist() == [2, 4, 0, 3]
+    assert pictures.worst_mistakes(labels, probabilities, most=1).tolist() == [2]
+
+
 def test_no_mistakes_is_said(tmp_path, figures):
     save_mistakes(np.zeros((1, 28, 28, 1), np.uint8), [3], [3], [1.0], DIGITS, "m.png", indices=[0], title="t")
     assert any(text.get_text().startswith("No mistakes") for text in figures[0].texts)
@@ -269,6 +325,20 @@ def test_classified_tells_every_probability(tmp_path, figures):
     assert chart.get_title(loc="left") == "class 4   99.6 %"
     assert [bar.get_width() for bar in chart.patches] == [0.0, 0.0004, 0.004, 0.0, 0.9956]
     assert [text.get_text() for text in chart.texts] == ["0 %", "<0.1 %", "0.4 %", "0 %", "99.6 %"]
+
+
+def test_a_wrong_answer_looks_wrong(tmp_path, figures):
+    rows = [("a.png", np.zeros((9, 9), np.uint8), np.zeros((4, 4)), ["cat", "dog"], np.array([0.503, 0.497]))] * 3
+    save_classified(rows, "c.png", true=["cat", "dog", None])
+    right, wrong, unknown = (figures[0].axes[i] for i in (2, 5, 8))
+    assert [axes.get_title(loc="left") for axes in (right, unknown)] == ["cat   50.3 %"] * 2
+    assert wrong.get_title(loc="left") == "cat   50.3 %\nwrong: it is dog"
+    assert [text.get_text() for text in right.texts] == ["50.3 %  true", "49.7 %"]
+    assert [text.get_text() for text in wrong.texts] == ["50.3 %", "49.7 %  true"]
+    assert [text.get_text() for text in unknown.texts] == ["50.3 %", "49.7 %"]
+    colours = [to_hex(axes.patches[0].get_facecolor()) for axes in (right, wrong)]
+    assert colours == [pictures.BLUE.lower(), pictures.VERMILION.lower()]
+    assert right._left_title.get_color() == pictures.BLUE and wrong._left_title.get_color() == pictures.VERMILION
 
 
 def test_more_images_than_a_picture_holds(monkeypatch, figures):
