@@ -124,12 +124,12 @@ def test_an_empty_class_folder(tmp_path):
     fill(tmp_path, "cat/1.jpg", "dog/1.jpg")
     (tmp_path / "bird").mkdir()
     (tmp_path / "bird" / "README").write_text("soon")
-    with pytest.raises(DataError, match=r"class folder .*bird holds no images"):
+    with pytest.raises(DataError, match=r"class folder .*bird holds no images, only 1 files without a type"):
         open_folder(tmp_path, log=quiet)
 
 
 def test_what_is_no_folder_or_may_not_be_read(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match="absent is no folder"):
+    with pytest.raises(DataError, match="absent is not a folder"):
         open_folder(tmp_path / "absent", log=quiet)
     with pytest.raises(UsageError, match="'error' or 'skip', not 'delete'"):
         open_folder(tmp_path, bad_images="delete")
