@@ -15,7 +15,7 @@ CLOCK = "import time; start = time.perf_counter(); import tensorflow; middle = t
 TAIL = "end = time.perf_counter(); print(middle - start, end - middle)"
 PROGRAMS = {
     "import tensorflow": CLOCK + TAIL,
-    "import tensorflow; import all of rawcnn": CLOCK + "import rawcnn.session, rawcnn.classify; " + TAIL,
+    "import tensorflow; import all of rawcnn": CLOCK + "import rawcnn.run.session, rawcnn.run.classify; " + TAIL,
 }
 
 

@@ -12,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import rawcnn.start  # noqa: F401
@@ -21,8 +22,8 @@ import tensorflow as tf
 
 from benchmarks.harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report, timed
 from benchmarks.peak import convolution_peak, inference_flops, training_flops
+from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import Source
-from rawcnn.layers.variables import named_weights
 from rawcnn.machine import one_thread_per_op, shards_of
 from rawcnn.nets import (
     NETS,
@@ -31,11 +32,11 @@ from rawcnn.nets import (
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.inference import frozen
 from rawcnn.ops.fast.forms import plain
+from rawcnn.run.plan import plan as assemble
+from rawcnn.run.settings import Settings
 from rawcnn.train.fit import fit
-from rawcnn.train.losses import LOSSES
-from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import Recipe, recipe_of
-from rawcnn.train.step import TrainState, TrainStep, make_train_step
+from rawcnn.train.step import TrainState, TrainStep
 
 
 def build(name: str, batch_size: int, precision_name: str = "float32", shards: int = 0) -> tuple[Chain, Recipe, int]:
@@ -48,10 +49,14 @@ def build(name: str, batch_size: int, precision_name: str = "float32", shards: i
 
 
 def trainer(net: Chain, recipe: Recipe, shards: int) -> tuple[TrainState, TrainStep]:
-    """Training with Adam, whatever the recipe's optimizer, as the peers train."""
-    state = TrainState(net, OPTIMIZERS["adam"](named_weights(net), 0.001))
-    loss, heads = LOSSES[recipe.loss], recipe.head_weights
-    return state, make_train_step(state, loss, recipe.preprocess, shards=shards, head_weights=heads)
+    """Training with Adam at a constant rate and no more, whatever the recipe says, as the peers train."""
+    bare = replace(recipe, weight_decay=0.0, label_smoothing=0.0, average=0.0)
+    settings = Settings("own", batch_size=1, optimizer="adam", learning_rate=0.001, schedule="constant")
+    height, width, channels = net.input_shape
+    one = np.zeros((1, height - 2 * recipe.preprocess.pad, width - 2 * recipe.preprocess.pad, channels), np.uint8)
+    blank = Source(one, np.zeros(1, np.int32), tuple(map(str, range(net.out_shape[0]))))
+    ready = assemble(settings, DataSet("blank", blank, blank, blank), net=net, recipe=bare, shards=shards)
+    return ready.state, ready.train_step
 
 
 def drawn_source(net: Chain, recipe: Recipe, args: argparse.Namespace) -> tuple[Plan, Source]:

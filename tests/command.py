@@ -1,6 +1,7 @@
 """The examples in processes of their own, as a user runs them."""
 
 import gzip
+import json
 import os
 import signal
 import struct
@@ -58,6 +59,14 @@ def flags_for(run, digits, *more):
         "--validation=0.1",
         *more,
     )
+
+
+def history_of(run):
+    """The rows of a run's history without what a clock decides."""
+    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    timed = {"seconds", "images_per_second"}
+    assert all(timed <= row.keys() and row["seconds"] > 0 for row in rows)
+    return [{name: value for name, value in row.items() if name not in timed} for row in rows]
 
 
 def heard():

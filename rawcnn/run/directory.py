@@ -1,9 +1,11 @@
 """A run's directory: one process at a time, refused when used, and a history that survives a kill."""
 
+import difflib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,21 +18,25 @@ PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png")
 _FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, *PICTURES, "ckpt-*.npz")
 _OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL))
 _FLAG = re.compile(r"--\w+=.*")
-_FLAGS_REMEDY = "Write the flags that the run began with into it, one a line; a checkpoint's `meta` has them too."
+_FLAGS_REMEDY = "Write the flags that the run began with into it, one a line."
 
 
 class RunDir:
     """`path`, made if need be and locked for this process; a context manager.
 
-    `overwrite` deletes what an earlier run wrote, and nothing else. Raises `RunError` if the directory is in use by
+    `overwrite` deletes what an earlier run wrote, and nothing else. A directory that was made here and is still empty
+    at the end is removed. Raises `RunError` if the directory is in use by
     another process, cannot be written, holds a run already (unless `resume` or `overwrite`) or holds something else.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, resume: bool = False, overwrite: bool = False):
         self.path = Path(path)
         self._rows: list[dict[str, Any]] = []
-        if resume and not (self.path / FLAGS).is_file():
-            raise RunError(f"{self.path} holds no run to resume: check --run, or leave --resume out.")
+        if resume and not (self.path / FLAGS).is_file() and not any(self.path.glob("ckpt-*.npz")):
+            raise RunError(
+                f"{self.path} holds no run to resume.{similar(self.path)} Check --run, or leave --resume out."
+            )
+        self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._acquire()
@@ -47,7 +53,7 @@ class RunDir:
         strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK}
         finished = [path for path in own if path.suffix != ".tmp"]  # a part of a file is no run, and is swept
         if finished and not (resume or overwrite):
-            raise RunError(f"{self.path} holds a run already: go on with --resume, or delete it with --overwrite.")
+            raise RunError(f"{self.path} holds a run already: continue with --resume, or delete it with --overwrite.")
         if strangers and not own:
             raise RunError(f"{self.path} is not empty and holds no run of rawcnn: choose another --run.")
         for path in own:
@@ -73,7 +79,12 @@ class RunDir:
         return lock
 
     def close(self) -> None:
-        """Give the directory free for other processes."""
+        """Free the directory for other processes, and remove it if it was made here and nothing was written."""
+        with suppress(OSError):
+            if self._made and [path.name for path in self.path.iterdir()] == [LOCK]:
+                (self.path / LOCK).unlink()
+                for path in self._made:
+                    path.rmdir()
         self._lock.close()
 
     def __enter__(self) -> "RunDir":
@@ -86,13 +97,14 @@ class RunDir:
         """Keep the run's flags, as a file that `--flagfile` also takes."""
         lines = [f"--{name}={value}" for name, value in flags.items() if value is not None]
         with whole_file(self.path / FLAGS) as file:
-            file.write(("\n".join(lines) + "\n").encode())
+            file.write(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
 
     def write_bad_images(self, bad: Mapping[str, str]) -> None:
         """List the images that were skipped, each with what is wrong with it; no file where there are none."""
         if bad:
             with whole_file(self.path / BAD_IMAGES) as file:
-                file.write("".join(f"{path}: {reason}\n" for path, reason in bad.items()).encode())
+                lines = "".join(f"{path}: {reason}\n" for path, reason in bad.items())
+                file.write(lines.encode("utf-8", "surrogateescape"))
 
     def append_history(self, row: Mapping[str, Any]) -> None:
         """Add one line to the history and have it on the disk before returning."""
@@ -104,7 +116,7 @@ class RunDir:
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunError(
-                f"{self.path / HISTORY} cannot be written ({error.strerror}): go on with --resume."
+                f"{self.path / HISTORY} cannot be written ({error.strerror}): continue with --resume."
             ) from error
 
     def history(self) -> list[dict[str, Any]]:
@@ -122,14 +134,22 @@ def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
     """The flags of the run in `directory` by name; raises `RunError` if there is none, or the file is damaged."""
     path = Path(directory, FLAGS)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror}): {directory} holds no run of rawcnn.") from error
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path} is damaged ({error}). {_FLAGS_REMEDY}") from error
     if not lines or not all(_FLAG.fullmatch(line) for line in lines):
         raise RunError(f"{path} is damaged: its lines are not --name=value. {_FLAGS_REMEDY}")
     return dict(line.removeprefix("--").split("=", 1) for line in lines)
+
+
+def similar(path: Path) -> str:
+    """The question whether a directory next to `path`, with a name like it, is meant; else nothing."""
+    try:
+        names = [one.name for one in path.parent.iterdir() if one.is_dir() and one.name != path.name]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f" Did you mean {path.parent / close[0]}?" if close else ""
 
 
 def unused_name(net: str, dataset: str, base: str | os.PathLike[str] = "runs") -> Path:

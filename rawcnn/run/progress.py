@@ -1,79 +1,129 @@
-"""How training shows itself: a live line on a terminal, and plain lines, made to be searched, anywhere else."""
+"""How training shows itself: a live line on a terminal, and lines that stay."""
 
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TextIO
 
-from rawcnn.run.output import tell
+from rawcnn.run.output import encodable, tell
+from rawcnn.run.record import Epoch
 from rawcnn.train.fit import Progress
+
+EVERY = 10.0  # seconds between lines where there is no terminal
+CLEAR = "\r\x1b[K"
 
 
 def duration(seconds: float) -> str:
     """A short human form.
 
-    >>> duration(7.4), duration(72), duration(7500)
-    ('7s', '1m12s', '2h05m')
+    >>> duration(0.04), duration(7.4), duration(72), duration(7500)
+    ('0.0s', '7.4s', '1m12s', '2h05m')
     """
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
     return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
 
 
-def line(now: Progress) -> str:
-    """One line on where training stands."""
-    width, steps = len(str(now.epochs)), now.epochs * now.steps_per_epoch
-    return (
-        f"epoch {now.epoch:{width}}/{now.epochs}  step {now.step:{len(str(steps))}}/{steps}  loss {now.loss:.4f}  "
-        f"acc {now.accuracy:6.2%}  {now.images_per_second:,.0f} img/s  data {now.data_share:.0%}  "
-        f"eta {duration(now.seconds_left)}"
-    )
+def fitted(pieces: Sequence[tuple[int, str]], columns: int | None) -> str:
+    """The pieces (rank, text) in their order, two spaces between; the last ranks are left out whole until it fits.
+
+    >>> fitted([(0, "epoch 1/9"), (2, "60,520 img/s"), (1, "loss 0.31")], columns=24)
+    'epoch 1/9  loss 0.31'
+    """
+    kept = list(pieces)
+    while columns and len(kept) > 1 and len("  ".join(text for _, text in kept)) > columns:
+        kept.remove(max(kept))
+    return "  ".join(text for _, text in kept)
 
 
-def _has_screen() -> bool:
-    """Whether stderr is a terminal that knows its size: on others tqdm shows nothing."""
+def live_line(now: Progress, seconds_left: float | None, columns: int | None = None) -> str:
+    """Where training stands, in up to `columns` letters; without `seconds_left` the time that is left is not known."""
+    steps = now.epochs * now.steps_per_epoch
+    pieces = [
+        (0, _epoch(now.epoch, now.epochs)),
+        (5, f"step {now.step:{len(str(steps))}}/{steps}"),
+        (1, f"loss {now.loss:.4f}"),
+        (2, f"acc {now.accuracy:6.2%}"),
+        (4, f"{now.images_per_second:,.0f} img/s"),
+        (6, f"data {now.data_share:.0%}"),
+        (3, f"eta {duration(seconds_left)}" if seconds_left is not None else "eta ..."),
+    ]
+    return fitted(pieces, columns)
+
+
+def epoch_line(row: Epoch, epochs: int, best: Epoch | None, columns: int | None = None) -> str:
+    """What stays of an epoch."""
+    pieces = [(0, _epoch(row.epoch, epochs)), (4, f"loss {row.train_loss:.4f}"), (2, f"acc {row.train_accuracy:.2%}")]
+    if row.val_loss is not None and row.val_accuracy is not None:
+        pieces += [(3, f"val loss {row.val_loss:.4f}"), (1, f"val acc {row.val_accuracy:.2%}")]
+        best_text = (
+            f"best {best.val_accuracy:.2%} (epoch {best.epoch})" if best and best.val_accuracy else "no best yet"
+        )
+        pieces += [(5, best_text)]
+    pieces += [(6, duration(row.seconds)), (7, f"{row.images_per_second:,.0f} img/s")]
+    return fitted(pieces, columns)
+
+
+def _epoch(epoch: int, epochs: int) -> str:
+    return f"epoch {epoch:{len(str(epochs))}}/{epochs}"
+
+
+def columns_of(stream: TextIO | None) -> int | None:
+    """How many letters a line of the terminal at `stream` holds; None where there is no terminal that redraws lines."""
     try:
-        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    except OSError:
-        return False
+        if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
+            return None
+        # One less: many terminals wrap a full line. Terminals that do not know their size have 0 columns, or 0 rows.
+        return (os.get_terminal_size(stream.fileno()).columns or 80) - 1
+    except (OSError, ValueError):
+        return None
 
 
 class Display:
-    """Shows `Progress` values: on a terminal through tqdm (the `progress` extra), else as plain lines."""
+    """Shows `Progress` values: on a terminal as one line that is redrawn, else as a line now and then."""
 
-    def __init__(self, every: float = 10.0):
-        self.every, self._shown = every, time.monotonic()
-        self._bar = self._live_bar() if _has_screen() else None
-
-    @staticmethod
-    def _live_bar() -> Any:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return None
-        return tqdm(bar_format="{desc}", file=sys.stderr, leave=False)
+    def __init__(self, every: float = EVERY):
+        self.every, self._shown, self._live = every, time.monotonic(), False
+        self._began: tuple[float, int] | None = None  # when the first call was done, and at which step
 
     def update(self, now: Progress) -> None:
         """Show `now`, if it is time to."""
-        if self._bar is not None:
-            with suppress(OSError):  # the terminal is gone
-                self._bar.set_description_str(line(now))
-        elif now.epoch_ended or time.monotonic() - self._shown > self.every:
-            tell(line(now))
-            self._shown = time.monotonic()
+        columns, clock = columns_of(sys.stderr), time.monotonic()
+        if columns is not None:
+            self._draw(live_line(now, self._seconds_left(now), columns))
+        elif not now.epoch_ended and clock - self._shown > self.every:
+            tell(live_line(now, self._seconds_left(now)))
+            self._shown = clock
+
+    def _seconds_left(self, now: Progress) -> float | None:
+        """By the time that steps took since the first call, which is left out: it also made TensorFlow's graph."""
+        clock = time.monotonic()
+        if self._began is None:
+            self._began = clock, now.step
+        began, step = self._began
+        if now.step == step:
+            return None
+        return (clock - began) / (now.step - step) * (now.epochs * now.steps_per_epoch - now.step)
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        if self._bar is not None:
-            with self._bar.external_write_mode(file=sys.stdout):
-                tell(text)
-        else:
-            tell(text)
+        self.close()
+        tell(text)
+        self._shown = time.monotonic()
 
     def close(self) -> None:
         """Remove the live line."""
-        if self._bar is not None:
-            with suppress(OSError):
-                self._bar.close()
+        if self._live:
+            self._draw("")
+            self._live = False
+
+    def _draw(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # the terminal is gone
+            sys.stderr.write(CLEAR + encodable(text, sys.stderr))
+            sys.stderr.flush()
+            self._live = bool(text)

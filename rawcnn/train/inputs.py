@@ -1,15 +1,22 @@
-"""How the images of a data set reach a net: which views of them, of what size, and their preprocessing."""
+"""What of an image a net is shown, in training, testing and classifying: which views, of what size, and how scaled."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from rawcnn.data.batches import in_order
+from rawcnn.data.images.decode import cut, read_rgb, scale
+from rawcnn.data.images.digit_photo import read_digit, read_grey
+from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Labelled
-from rawcnn.data.views import STANDARD, Crop, centre, protocol, whole
-from rawcnn.errors import UsageError
+from rawcnn.data.views import STANDARD, Crop, centre, protocol, take_boxes, whole
+from rawcnn.errors import DataError, UsageError
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.inference import check_dense, dense_logits
 from rawcnn.train.evaluate import Evaluation, evaluate, make_eval_step
@@ -18,47 +25,95 @@ from rawcnn.train.recipes import Recipe
 
 CROPS = ("1", "10", "144", "dense")
 EVALUATED_AT_ONCE = 80 * 224 * 224  # pixels; and no more than 1,000 images
+INVERTED = "inverted, because the net learnt from light things on dark ground, and this picture's border is light"
+
+
+class Seen(NamedTuple):
+    """A picture as a net is shown it (uint8 `[H, W, C]`, grey ones `[H, W]`), as it is, and what to say about it."""
+
+    image: np.ndarray
+    original: np.ndarray
+    remark: str = ""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """`size`: pixels a side of what goes into `preprocess`; `crop`, `test_crop`: the views; others: see `Recipe`.
+    """From images of any size to the input of a net; the same object in training, testing and classifying.
 
-    Images in memory of which whole views are taken (a crop of None) stay as they are, and `preprocess` scales them.
+    `size` is the pixels a side of what goes into `preprocess`. `central_fraction` (0 ... 1) is the part of the shorter
+    side that the test view keeps; 1: the whole image. `data_shape` is the (H, W, C) of the data's images, with H and W
+    None for image files. Of grey data, `light_on_dark` tells whether things are lighter than their ground, and `digits`
+    whether they are single handwritten digits: only then a photo is read as one. Files that declare more than
+    `max_pixels` are refused. `crop` takes the training views (None: whole images), and is not saved.
+
+    Images in memory of which whole views are taken stay as they are, and `preprocess` scales them.
     """
 
     size: int
     preprocess: Preprocess
-    crop: Crop | None
-    test_crop: Crop | None
     central_fraction: float
-
-    @property
-    def cropped(self) -> bool:
-        """Whether nets are shown shards of images, at the centre where nothing else is said."""
-        return self.central_fraction < 1
+    data_shape: tuple[int | None, int | None, int]
+    digits: bool = False
+    light_on_dark: bool = False
+    max_pixels: int = MAX_PIXELS
+    crop: Crop | None = field(default=None, compare=False)
 
     @staticmethod
-    def of(recipe: Recipe, source: Labelled, side: int) -> "Inputs":
-        """For a net whose input is `side` pixels a side."""
+    def of(recipe: Recipe, source: Labelled, side: int, **more: Any) -> "Inputs":
+        """For images like those of `source` and a net whose input is `side` pixels a side; `more`: see the class."""
         size = side - 2 * recipe.preprocess.pad
         if size < 1:
             raise UsageError(
                 f"An input of {side} pixels a side has no room within its {recipe.preprocess.pad} of padding."
             )
-        all_of_it = whole() if source.shape[0] is None else None
-        test_crop = centre(recipe.central_fraction) if recipe.central_fraction < 1 else all_of_it
-        scaled = source.shape[0] is not None and source.shape[:2] != (size, size)
+        of_files = source.shape[0] is None
+        scaled = not of_files and source.shape[:2] != (size, size)
         preprocess = replace(recipe.preprocess, resize=size) if scaled else recipe.preprocess
-        return Inputs(size, preprocess, recipe.crop or all_of_it, test_crop, recipe.central_fraction)
+        crop = recipe.crop or (whole() if of_files else None)
+        return Inputs(size, preprocess, recipe.central_fraction, source.shape, crop=crop, **more)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the training view, as JSON takes it."""
+        saved = {name: value for name, value in vars(self).items() if name != "crop"}
+        return saved | {"preprocess": asdict(self.preprocess)}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "Inputs":
+        """What `as_dict` gave. Raises `ValueError` or `TypeError` if it is damaged."""
+        given = dict(values)
+        levels: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.pop("preprocess").items()}
+        height, width, channels = given.pop("data_shape")
+        inputs = Inputs(preprocess=Preprocess(**levels), data_shape=(height, width, channels), **given)
+        if not (inputs.size >= 1 and 0 < inputs.central_fraction <= 1 and channels >= 1 and inputs.max_pixels >= 1):
+            raise ValueError("its sizes make no sense")
+        return inputs
+
+    # Testing
+
+    @property
+    def cropped(self) -> bool:
+        """Whether the net is shown a part of each image, at the centre where nothing else is said."""
+        return self.central_fraction < 1
+
+    @property
+    def of_files(self) -> bool:
+        """Whether the data are image files, each of its own size."""
+        return self.data_shape[0] is None
+
+    @property
+    def test_crop(self) -> Crop | None:
+        """The test view; None: whole images, which `preprocess` scales."""
+        if self.cropped:
+            return centre(self.central_fraction)
+        return whole() if self.of_files else None
 
     def evaluator(
         self, net: Chain, loss: Loss, crops: str = "1", *, shards: int = 1
     ) -> Callable[[Labelled], Evaluation]:
         """`evaluate(source)` by the test protocol `crops`, one of `CROPS`.
 
-        "1": the central view (whole images where training takes whole ones); "10" and "144": see
-        `rawcnn.data.views`; "dense": the net on the larger central square and its mirror image, see `rawcnn.dense`.
+        "1": the test view; "10" and "144": see `rawcnn.data.views`; "dense": the net on the larger central square and
+        its mirror image, see `rawcnn.nets.inference`.
         """
         apply: Callable[[tf.Tensor], tf.Tensor] = net
         crop, size, views, preprocess = self.test_crop, self.size, 1, self.preprocess
@@ -72,6 +127,97 @@ class Inputs:
         batch_size = min(1000, EVALUATED_AT_ONCE // (size * size * views)) // shards * shards
         step = make_eval_step(apply, loss, preprocess, shards=shards)
         return partial(evaluate, step, batch_size=max(shards, batch_size), crop=crop, size=size)
+
+    # Classifying
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that `checked` and `shown` take."""
+        height, width, channels = self.data_shape
+        return height or self.size, width or self.size, channels
+
+    def read(self, path: str | os.PathLike[str]) -> Seen:
+        """An image file as a test image like it would be, and as it is; its header and its pixels are read once.
+
+        A net that learnt handwritten digits is shown a digit cut out of a photo or scan, see `as_mnist`. Other nets for
+        images in memory are shown the central square, made as small as those; a grey one is inverted where its data are
+        light on dark and its border is light, which the remark says. Raises `DataError` if the file cannot be read.
+        """
+        height, _, channels = self.image_shape
+        if channels == 1 and self.digits:
+            digit, grey = read_digit(path, height, max_pixels=self.max_pixels)
+            return Seen(digit, grey)
+        if channels == 1:
+            grey = read_grey(path, max_pixels=self.max_pixels)
+            view = self._view(np.repeat(grey[..., np.newaxis], 3, axis=2))[..., 0]
+            border = np.concatenate([view[0], view[-1], view[:, 0], view[:, -1]])
+            inverted = self.light_on_dark and np.median(border) >= 128
+            return Seen(255 - view, grey, INVERTED) if inverted else Seen(view, grey)
+        original = read_rgb(path, self.max_pixels)
+        return Seen(self._view(original), original)
+
+    def _view(self, image: np.ndarray) -> np.ndarray:
+        """What a file of these pixels, uint8 `[H, W, 3]`, would give as a test image: uint8 `[size, size, 3]`."""
+        crop = (self.test_crop if self.of_files else None) or centre()
+        height, width = (tf.constant([length]) for length in image.shape[:2])
+        boxes, _ = crop(height, width, tf.zeros(2, tf.int64))
+        box = tf.cast(tf.round(boxes[0, 0]), tf.int32)
+        box = tf.concat([box[:2], tf.maximum(box[2:], box[:2] + 1)], axis=0)
+        return tf.cast(scale(cut(tf.constant(image), box), self.image_shape[0]) + 0.5, tf.uint8).numpy()
+
+    def test_images(self, source: Labelled) -> np.ndarray:
+        """The images of `source` as `checked` takes them: uint8 `[N, *image_shape]`."""
+        crop = self.test_crop if self.of_files else None
+        blocks = [x.numpy()[:, 0] if crop else x.numpy() for x, _ in in_order(source, 1, crop, self.size)]
+        return np.rint(np.concatenate(blocks)).astype(np.uint8)
+
+    def checked(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Images as an array `[N, *image_shape]` in 0 ... 255, grey ones with or without the last axis.
+
+        Raises `DataError` for other shapes, types or values.
+        """
+        height, width, channels = self.image_shape
+        wanted = f"images uint8 [N, {height}, {width}, {channels}] in 0 ... 255"
+        try:
+            array = np.asarray(images)
+        except ValueError:
+            raise DataError(f"The net takes {wanted}, but these differ in shape.") from None
+        if array.size == 0 and array.ndim <= 1:
+            return np.zeros((0, height, width, channels), np.uint8)
+        if channels == 1 and array.ndim == 3:
+            array = array[..., np.newaxis]
+        if array.shape[1:] != (height, width, channels):
+            raise DataError(f"The net takes {wanted}, not {list(array.shape)}.{_remedy(array.shape, self.image_shape)}")
+        if array.dtype == np.uint8 or not len(array):
+            return array.astype(np.uint8)
+        if array.dtype.kind not in "iuf":
+            raise DataError(f"The net takes {wanted}, not {array.dtype}.")
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 255):
+            raise DataError(f"The net takes {wanted}, but these are in {low:.4g} ... {high:.4g}.")
+        if array.dtype.kind == "f" and 0 < high <= 1:
+            raise DataError(f"The net takes {wanted}, but these are in 0 ... 1: multiply them by 255.")
+        return array.astype(np.float32 if array.dtype.kind == "f" else np.uint8)
+
+    def shown(self, images: tf.Tensor) -> tf.Tensor:
+        """What the net is given for images `[N, *image_shape]` in 0 ... 255: their test view, preprocessed."""
+        if not self.of_files and self.test_crop is not None:
+            count = tf.shape(images)[0]
+            heights, widths = (tf.repeat(length, count) for length in self.image_shape[:2])
+            images = take_boxes(images, *self.test_crop(heights, widths, tf.zeros(2, tf.int64)), self.size)[:, 0]
+        return self.preprocess(images)
+
+
+def _remedy(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> str:
+    """What to do about images of a wrong shape, where that is plain."""
+    height, width, channels = wanted
+    if shape == wanted:
+        return " Give one image as images[np.newaxis]."
+    if shape[1:] == (channels, height, width):
+        return " Give images.transpose(0, 2, 3, 1)."
+    if shape[1:] == (height, width, 4) and channels == 3:
+        return " Give images[..., :3], without their transparency."
+    return ""
 
 
 def _central_square(heights: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

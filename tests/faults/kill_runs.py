@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.command import ROOT, TRAIN, write_digits
+from tests.command import ROOT, TRAIN, history_of, write_digits
 
 FLAGS = ("--net=lenet5_relu", "--batch_size=20", "--validation=0.1", "--save_every=10")
 KILLS_PER_RUN = 5
@@ -113,7 +113,7 @@ class Life:
 
     def check_resumed(self) -> None:
         """It said that it goes on after the newest step that there was, if it came to say anything."""
-        said = re.search(r"going on after step (\d+)$", self.text(), re.MULTILINE)
+        said = re.search(r"continuing after step (\d+)$", self.text(), re.MULTILINE)
         if said and int(said[1]) != self.before:
             raise Broken(f"{self.run} had a checkpoint of step {self.before}, but went on after step {said[1]}")
         if said is None and self.before >= 0 and "\nrun directory " in self.text():
@@ -129,7 +129,7 @@ def compare(run: Path, reference: Path) -> None:
         differ += [k for k in ours.keys() & theirs.keys() if k != "meta" and ours[k].tobytes() != theirs[k].tobytes()]
         if differ:
             raise Broken(f"{run / name} differs from the run left alone in {', '.join(differ)}")
-    if (run / "history.jsonl").read_bytes() != (reference / "history.jsonl").read_bytes():
+    if history_of(run) != history_of(reference):
         raise Broken(f"{run / 'history.jsonl'} differs from that of the run left alone")
     if leftovers := [path.name for path in run.glob("*.tmp")]:
         raise Broken(f"{run} holds leftovers: {leftovers}")

@@ -194,7 +194,7 @@ def test_a_disk_that_fills_up_while_training_loses_nothing(data, whole, tmp_path
         assert saved.step >= 10
         filler.unlink()
         out, _ = finish(start(run, data, "--resume"), 0)
-        assert f"going on after step {saved.step}\n" in out
+        assert f"continuing after step {saved.step}\n" in out
         assert_same_end(run, whole)
 
 

@@ -74,7 +74,7 @@ def test_a_run_that_stopped_early_classifies_with_the_epoch_it_tested(trained, p
     with np.load(trained[0] / "weights.npz") as tested:
         for name, variable in named_variables(classifier.net).items():
             np.testing.assert_array_equal(variable, tested[name], err_msg=name)
-    seen, original = classifier.read(photos / "ant.0.jpg")
+    seen, original, _ = classifier.read(photos / "ant.0.jpg")
     assert seen.shape == (32, 32, 3) and original.shape == np.asarray(Image.open(photos / "ant.0.jpg")).shape
 
 

@@ -103,7 +103,7 @@ def used(path):
 
 def test_a_used_directory_is_refused(tmp_path):
     path = used(tmp_path / "run")
-    with pytest.raises(RunError, match="holds a run already: go on with --resume, or delete it with --overwrite"):
+    with pytest.raises(RunError, match="holds a run already: continue with --resume, or delete it with --overwrite"):
         RunDir(path)
 
 

@@ -11,9 +11,8 @@ from rawcnn.errors import RunError
 from rawcnn.layers import Conv2D, Dense, Flatten
 from rawcnn.layers.variables import named_variables, named_weights, truncated_normal
 from rawcnn.nets.chain import Chain, row
-from rawcnn.run.session import is_better
+from rawcnn.run.record import Epoch, is_better
 from rawcnn.train import checkpoints, losses
-from rawcnn.train.evaluate import Evaluation
 from rawcnn.train.finite import SMALL, half_square
 from rawcnn.train.fit import fit
 from rawcnn.train.optimizers import OPTIMIZERS
@@ -137,8 +136,10 @@ def test_large_but_finite_numbers_are_saved(tmp_path):
      (np.nan, 0.9, None, False), (np.inf, 0.9, None, False), (0.5, np.nan, None, False)],
 )  # fmt: skip
 def test_nan_is_never_the_best(loss, accuracy, best, expected):
-    validation = Evaluation(loss, accuracy, np.zeros((1, 2)))
-    assert is_better(validation, best and {"val_accuracy": best}) is expected
+    def row(loss, accuracy):
+        return Epoch(1, 9, 0.5, 0.5, loss, accuracy, 0.1, 1.0, 100.0)
+
+    assert is_better(row(loss, accuracy), best and row(0.5, best)) is expected
 
 
 def products(a, b):

@@ -30,11 +30,11 @@ def read_rgb(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.n
         remedy.
     """
     info = inspect(path, max_pixels)
-    with quiet_pillow():
-        problem = undecodable(path, info)
-    if problem:
-        raise DataError(f"{os.fspath(path)} {problem}")
-    return decode(info.png or tf.io.read_file(os.fsencode(path)), info.kind, info.orientation).numpy()
+    try:
+        with quiet_pillow():
+            return decode(info.png or tf.io.read_file(os.fsencode(path)), info.kind, info.orientation).numpy()
+    except tf.errors.OpError:
+        raise DataError(f"{os.fspath(path)} {UNDECODABLE.format(info.format)}") from None
 
 
 def undecodable(path: str | os.PathLike[str], info: ImageInfo) -> str | None:

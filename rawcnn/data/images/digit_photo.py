@@ -116,7 +116,7 @@ def as_mnist(grey: Grey, size: int = 28) -> Grey:
     return _centre(ink, size)
 
 
-def read_digit(path: str | os.PathLike[str], size: int = 28) -> tuple[Grey, Grey]:
+def read_digit(path: str | os.PathLike[str], size: int = 28, *, max_pixels: int = 50_000_000) -> tuple[Grey, Grey]:
     """Read an image file as `as_mnist` makes it, with the picture it was made from.
 
     Returns:
@@ -125,7 +125,7 @@ def read_digit(path: str | os.PathLike[str], size: int = 28) -> tuple[Grey, Grey
     Raises:
       DataError: as `read_grey` and `as_mnist`, always naming the file.
     """
-    grey = read_grey(path)
+    grey = read_grey(path, max_pixels=max_pixels)
     try:
         return as_mnist(grey, size), _resize(grey, 1, 512)
     except DataError as error:

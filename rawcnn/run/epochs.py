@@ -1,0 +1,191 @@
+"""The epochs of a run, one after the other, with all that must survive a kill."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+
+import rawcnn.start  # noqa: F401
+
+import tensorflow as tf
+
+from rawcnn.data.datasets import DataSet
+from rawcnn.errors import RunError
+from rawcnn.run import ending, opening, signals
+from rawcnn.run.directory import RunDir
+from rawcnn.run.ending import Result
+from rawcnn.run.output import tell
+from rawcnn.run.plan import Plan
+from rawcnn.run.progress import Display, columns_of, epoch_line
+from rawcnn.run.record import DataFacts, Epoch, Record, Sums, is_better
+from rawcnn.train import checkpoints, schedules
+from rawcnn.train.fit import Progress, fit
+
+
+class Session:
+    """One process's work on a run: `ready` trains on `data`, from the checkpoint `saved` or from the start."""
+
+    def __init__(self, directory: RunDir, data: DataSet, ready: Plan, saved: checkpoints.Checkpoint | None = None):
+        self.directory, self.data, self.ready, self.settings = directory, data, ready, ready.settings
+        self.state = ready.state
+        self._saved = saved
+        self.began = time.perf_counter()
+        facts = DataFacts.of(data)
+        self.record = Record(self.settings, facts, ready.inputs, ready.net.input_shape, ready.shards)
+        if saved is not None:
+            then = Record.of(saved)
+            self._refuse_changes(saved, then)
+            self.record = replace(self.record, sums=then.sums, history=then.history, best=then.best)
+
+    def run(self) -> Result:
+        """Train from wherever the run stands to the end of its last epoch, and test."""
+        opening.say_start(self.ready, self.data)
+        self._begin_or_resume()
+        with self._files_named():
+            self._train()
+            return ending.finish(self._where_it_stands())
+
+    def _begin_or_resume(self) -> None:
+        saved, directory = self._saved, self.directory
+        checkpoints.check_room(directory.path, self.state)
+        if saved is not None:
+            saved.restore(self.state)
+            directory.restore_history([asdict(row) for row in self.record.history])
+        directory.write_flags(self.settings.texts())
+        directory.write_bad_images(self.data.bad)
+        if saved is None or Record.of(saved).settings != self.settings:
+            self._save(must=True)  # proves before any work that the directory takes checkpoints
+        self._saved = None  # its arrays are not needed any more
+        tell(f"run directory {directory.path}" + (f": continuing after step {saved.step}" if saved else ""))
+
+    def _refuse_changes(self, saved: checkpoints.Checkpoint, then: Record) -> None:
+        """Raise `RunError` if what decides the numbers changed."""
+        now = self.record
+        if then.data != now.data:
+            raise RunError(
+                f"{saved.path} was trained on {then.data}, but the data set is now {now.data}: "
+                "give back the same files, or begin another run."
+            )
+        if self.settings.deterministic and then.shards != now.shards:
+            raise RunError(
+                f"{saved.path} was computed in {then.shards} shards a batch, and now it would be {now.shards}: "
+                "with --deterministic give back the same --threads, or begin another run."
+            )
+
+    def _train(self) -> None:
+        """All epochs that are left. A signal ends the current call, or an evaluation at once; then all is saved."""
+        display = Display()
+        try:
+            with signals.deferred():
+                try:
+                    self._epochs(display)
+                except signals.Stopped:
+                    self._save(must=True)
+                    display.close()
+                    ending.pictures_of_a_stopped_run(self._where_it_stands())
+                    raise
+        finally:
+            display.close()
+
+    def _epochs(self, display: Display) -> None:
+        if self._epoch_left_open():  # the run was stopped while this epoch was being evaluated
+            self._end_epoch(self._standing(), display.say)
+        if self.record.stops_early:
+            return
+        settings, inputs, sums = self.settings, self.ready.inputs, self.record.sums
+        assert settings.batch_size is not None
+        clock = time.perf_counter()
+        for now in fit(
+            self.state,
+            self.ready.train_step,
+            self.data.train,
+            batch_size=settings.batch_size,
+            epochs=settings.epochs,
+            seed=settings.seed,
+            crop=inputs.crop,
+            size=inputs.size,
+            augment=self.ready.augment,
+            pause_every=settings.save_every,
+            loss_sum=sums.loss_sum,
+            correct=sums.correct,
+        ):
+            display.update(now)
+            seconds = self.record.sums.seconds + time.perf_counter() - clock
+            self.record = replace(self.record, sums=Sums(now.loss_sum, now.correct, seconds))
+            if now.epoch_ended:
+                self._end_epoch(now, display.say)
+                if self.record.stops_early:
+                    return
+            elif now.step % settings.save_every == 0:
+                self._save()
+            signals.check()
+            clock = time.perf_counter()
+
+    def _standing(self) -> Progress:
+        """Where the state stands, as `fit` would have said."""
+        step, per_epoch, sums = int(self.state.step), self.ready.per_epoch, self.record.sums
+        epoch = max(1, -(-step // per_epoch))
+        batch_size = self.settings.batch_size or 1
+        return Progress(epoch, self.settings.epochs, step, per_epoch, batch_size, sums.loss_sum, sums.correct)
+
+    def _epoch_left_open(self) -> bool:
+        """Whether the last epoch's steps are all made, and its line in the history is missing."""
+        now = self._standing()
+        return now.epoch_ended and len(self.record.history) < now.epoch
+
+    def _end_epoch(self, now: Progress, say: Callable[[str], None]) -> None:
+        before, clock = self.record, time.perf_counter()
+        with self.state.averaged(), signals.at_once():
+            validation = None if self.data.validation is None else self.ready.validate(self.data.validation)
+        training = max(before.sums.seconds, 1e-9)
+        row = Epoch(
+            epoch=now.epoch,
+            step=now.step,
+            train_loss=now.loss,
+            train_accuracy=now.accuracy,
+            val_loss=None if validation is None else validation.loss,
+            val_accuracy=None if validation is None else validation.accuracy,
+            learning_rate=float(self.ready.schedule(tf.constant(now.step - 1)) * self.state.optimizer.factor),
+            seconds=round(training + time.perf_counter() - clock, 3),
+            images_per_second=round(now.steps_per_epoch * now.batch_size / training, 1),
+        )
+        self.directory.append_history(asdict(row))
+        best = row if is_better(row, before.best) else before.best
+        self.record = replace(before, sums=Sums(), history=(*before.history, row), best=best)
+        if self.settings.schedule == "plateau":
+            factor = schedules.plateau_factor([one.judged for one in self.record.history])
+            self.state.optimizer.factor.assign(factor)
+        if not self._save():  # a best epoch that was not kept could not be tested later
+            self.record = replace(self.record, best=before.best)
+        if row.epoch % self.settings.print_every == 0 or row.epoch == now.epochs:
+            say(epoch_line(row, now.epochs, self.record.best, columns_of(sys.stdout)))
+
+    def _where_it_stands(self) -> ending.Standing:
+        return ending.Standing(self.directory.path, self.data, self.ready, self.record, self.began)
+
+    def _save(self, *, must: bool = False) -> bool:
+        """Write a checkpoint; False if the disk did not take it and the run is to go on without (`--on_save_error`)."""
+        best = self.record.best
+        keep_best = () if best is None else (best.step,)
+        try:
+            checkpoints.save(self.directory.path, self.state, self.record.as_dict(), also_keep=keep_best)
+        except checkpoints.SaveError as error:
+            if must or self.settings.on_save_error == "stop":
+                raise
+            tell(f"continuing without a checkpoint: {error}", sys.stderr)
+            return False
+        return True
+
+    @contextmanager
+    def _files_named(self) -> Iterator[None]:
+        """Turn TensorFlow's complaint about an image that it cannot read into an error that names the file."""
+        try:
+            yield
+        except tf.errors.ResourceExhaustedError:
+            raise
+        except tf.errors.OpError:
+            for source in (self.data.train, self.data.validation, self.data.test):
+                if source is not None:
+                    source.check()
+            raise

@@ -1,0 +1,95 @@
+"""Settings as flags of a command line. The only module that knows absl, and it leaves absl's global flags alone."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
+from textwrap import fill
+from typing import Any
+
+from absl import flags
+
+from rawcnn.errors import UsageError
+from rawcnn.run.settings import GROUPS, kind_of, meant, parse
+
+HINTS = {
+    "lr": "--learning_rate", "rate": "--learning_rate", "batch": "--batch_size", "bs": "--batch_size",
+    "epoch": "--epochs", "data": "--data_dir", "dir": "--data_dir", "model": "--net", "network": "--net",
+    "out": "--run", "output": "--run", "output_dir": "--run", "val": "--validation", "val_split": "--validation",
+    "size": "--input_size", "image_size": "--input_size", "dtype": "--precision", "opt": "--optimizer",
+    "gpu": "no flag: TensorFlow takes the GPUs that it finds; CUDA_VISIBLE_DEVICES hides them",
+}  # fmt: skip
+OF_THE_NET = ("activation", "padding", "dropout", "kernel_size", "filters", "pooling", "num_classes", "initializer")
+WIDTH = 100
+
+
+class HelpAsked(Exception):
+    """--help was among the flags; its text is the message."""
+
+
+def read_flags(
+    argv: Sequence[str], *owners: type, usage: str, defaults: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """What `argv` (a program's name, flags and words) tells of the settings of `owners`: (values by name, words).
+
+    Only flags that are there have a value. Raises `UsageError` for a flag that is unknown or has no such value, and
+    `HelpAsked` with the text to print.
+    """
+    items = {item.name: (owner, item) for owner in owners for item in fields(owner)}
+    found = flags.FlagValues()
+    flags.DEFINE_boolean("help", False, "", flag_values=found, short_name="h")
+    for name, (owner, item) in items.items():
+        define = flags.DEFINE_boolean if kind_of(owner, name)[0] is bool else flags.DEFINE_string
+        define(name, None, item.metadata["info"].help, flag_values=found)
+    try:
+        words = found(list(argv))[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise UsageError(_unknown(error.flagname, tuple(items))) from None
+    except flags.Error as error:
+        raise UsageError(f"{str(error).strip()} See --help.") from None
+    if found["help"].value:
+        raise HelpAsked(help_text(usage, items, defaults or {}))
+    values = {}
+    for name, (owner, _) in items.items():
+        if found[name].present:
+            value = found[name].value
+            values[name] = value if isinstance(value, bool) else parse(owner, name, value)
+    return values, words
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> str:
+    if name in OF_THE_NET:
+        return (
+            f"--{name} is no flag: it belongs to a net's table. Choose another --net, or write a table of your own "
+            "(see examples/train_own_net.py)."
+        )
+    if name in HINTS:
+        return f"--{name} is no flag. Did you mean {HINTS[name]}?"
+    return f"--{name} is no flag.{meant(f'--{name}', [f'--{one}' for one in known])} See --help."
+
+
+def help_text(usage: str, items: Mapping[str, tuple[type, Field[Any]]], defaults: Mapping[str, Any]) -> str:
+    """All flags, in groups, what everyone needs first."""
+    parts = [usage.strip()]
+    for group in GROUPS:
+        lines = [
+            _help_line(owner, item, defaults.get(item.name, item.default))
+            for owner, item in items.values()
+            if item.metadata["info"].group == group
+        ]
+        if lines:
+            parts.append("\n".join([f"{group}:", *lines]))
+    return "\n\n".join(parts)
+
+
+def _help_line(owner: type, item: "Field[Any]", default: Any) -> str:
+    info, (kind, _) = item.metadata["info"], kind_of(owner, item.name)
+    flag = f"--[no]{item.name}" if kind is bool else f"--{item.name}"
+    choices = f" One of: {', '.join(info.choices)}." if info.choices else ""
+    shown = f" (default: {default})" if default is not None and kind is not bool else ""
+    text = f"{info.help}{choices}{shown}"
+    return fill(text, WIDTH, initial_indent=f"  {flag:22} ", subsequent_indent=" " * 25, break_long_words=False)
+
+
+def program() -> str:
+    """The name by which this process was called."""
+    return (sys.argv[0] if sys.argv else "") or "rawcnn"

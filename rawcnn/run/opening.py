@@ -1,0 +1,90 @@
+"""The start of a run: threads, what is said about a resumed one, and the lines that say what is going to happen."""
+
+from collections.abc import Collection, Mapping
+
+import rawcnn.start  # noqa: F401
+
+import tensorflow as tf
+
+from rawcnn.data.datasets import DataSet
+from rawcnn.machine import cores, has_bfloat16, one_thread_per_op
+from rawcnn.nets.summary import summary
+from rawcnn.run.output import tell
+from rawcnn.run.plan import Plan
+from rawcnn.run.settings import Settings
+from rawcnn.train.recipes import Recipe
+
+BENDS = ("cosine", "warm-up, cosine")  # schedules whose rates depend on the number of epochs from the first step on
+SCHEDULE_WORDS = {
+    "constant": "constant",
+    "cosine": "falling along a cosine",
+    "warm-up, cosine": "rising for a fifth of the run, then falling along a cosine",
+    "plateau": "divided by 10 when the accuracy stops rising",
+    "4% every 8 epochs": "falling by 4 % every 8 epochs",
+}
+CROP_WORDS = {"1": "one view of each", "dense": "the net applied densely"}
+
+
+def use_threads(settings: Settings, recipe: Recipe) -> None:
+    """Tell TensorFlow how many threads compute; where it computed before, its threads stay, and that is said."""
+    try:
+        if settings.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        if recipe.small_ops:
+            one_thread_per_op(settings.threads)
+        elif settings.threads != cores():
+            tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+            tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
+    except RuntimeError:
+        tell(
+            "TensorFlow computed in this process before, so its threads stay as they are, and training may be slower. "
+            "Restart Python (or the notebook's kernel) for full speed."
+        )
+
+
+def say_changes(settings: Settings, changed: Mapping[str, str]) -> None:
+    """Say what a resumed run was given anew, and where the rest of it becomes another than if it had begun so."""
+    for change in changed.values():
+        tell(change)
+    _say_what_bends(settings, changed)
+
+
+def _say_what_bends(settings: Settings, changed: Collection[str]) -> None:
+    if "epochs" in changed and settings.schedule in BENDS:
+        tell("The learning rate follows a cosine over all epochs: from here on it differs from the one at the start.")
+    if settings.threads and settings.threads != cores():
+        tell(
+            f"Computing with {settings.threads} threads, as the run began or as told; this machine has {cores()} cores."
+        )
+    if "threads" in changed:
+        tell("With another number of threads the rest of the run is as good, but not bit for bit the same.")
+
+
+def say_start(ready: Plan, data: DataSet) -> None:
+    """The data set, the net's table, and how it is trained and tested."""
+    tell(f"{data.describe()}\n\n{ready.settings.net}\n{summary(ready.net)}\n")
+    tell(f"{_machine(ready)}\n{_training(ready, data)}\n")
+
+
+def _machine(ready: Plan) -> str:
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    device = f"{gpus} GPU" if gpus else "CPU"
+    threads = f"{ready.settings.threads} thread{'s' if ready.settings.threads != 1 else ''}"
+    shards = f", batches in {ready.shards} shards side by side" if ready.shards > 1 else ""
+    compute = ready.net.policy.compute.name
+    why = "as asked"
+    if compute == "float32":
+        why = "--precision=auto would take bfloat16 here" if has_bfloat16() else "this machine has no fast bfloat16"
+    return f"{device}, {threads}{shards}; {compute} ({why}); TensorFlow {tf.__version__}"
+
+
+def _training(ready: Plan, data: DataSet) -> str:
+    now = ready.settings
+    what = (
+        f"{now.optimizer}, learning rate {now.learning_rate:g} {SCHEDULE_WORDS[str(now.schedule)]}, "
+        f"batches of {now.batch_size}, loss {ready.recipe.loss}"
+    )
+    tested = "the last epoch" if not now.patience else f"the best epoch, if {now.patience} epochs bring none better"
+    views = CROP_WORDS.get(now.crops, f"{now.crops} views of each")
+    averaged = ", with averaged weights" if now.average else ""
+    return f"{what}\ntested at the end: {tested}{averaged}, on {len(data.test):,} test images, {views}"

@@ -1,0 +1,198 @@
+"""From settings and data to all that trains: net, inputs, state, step and evaluators. Needs no command line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from rawcnn.data.augment import distort
+from rawcnn.data.datasets import DataSet
+from rawcnn.data.preprocess import Preprocess
+from rawcnn.data.source import Augment, Labelled, Source
+from rawcnn.errors import UsageError
+from rawcnn.layers.variables import named_weights
+from rawcnn.machine import cores, shards_of
+from rawcnn.nets import NETS, input_shape, precision
+from rawcnn.nets.chain import Chain
+from rawcnn.run.settings import Settings, meant, settled
+from rawcnn.train.evaluate import Evaluation
+from rawcnn.train.fit import steps_per_epoch
+from rawcnn.train.inputs import Inputs
+from rawcnn.train.losses import LOSSES, softmax_cross_entropy
+from rawcnn.train.optimizers import OPTIMIZERS
+from rawcnn.train.recipes import RECIPES, SCHEDULES, Recipe, recipe_of
+from rawcnn.train.schedules import Schedule
+from rawcnn.train.step import TrainState, TrainStep, make_train_step
+
+T = TypeVar("T")
+OWN = Recipe(Preprocess(), "adam", 0.001, 64)
+"""How a net is trained that has no recipe of its own."""
+
+SMOKE_EPOCHS, SMOKE_BATCH, SMOKE_HELD_OUT = 2, 20, 0.1
+DIGITS = tuple("0123456789")
+FRAME, DARK = 2, 0.02  # MNIST's digits leave a frame of so many pixels all but empty: its mean is below that part of 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run computes with. `evaluate`s take a `Source` or other images with labels."""
+
+    settings: Settings
+    recipe: Recipe
+    net: Chain
+    inputs: Inputs
+    state: TrainState
+    schedule: Schedule
+    train_step: TrainStep
+    validate: Callable[[Labelled], Evaluation]
+    test: Callable[[Labelled], Evaluation]
+    shards: int
+    per_epoch: int
+    augment: Augment | None
+
+
+def plan(
+    settings: Settings,
+    data: DataSet,
+    *,
+    net: Chain | None = None,
+    recipe: Recipe | None = None,
+    shards: int | None = None,
+) -> Plan:
+    """Assemble a run of `settings` on `data`; `net` and `recipe` in the place of those that the settings name.
+
+    A batch is computed in `shards` side by side, by default as many as pay.
+
+    Raises `UsageError` if settings, net and data do not fit each other.
+
+    >>> from rawcnn.data.sets.drawn import drawn_digits
+    >>> images, labels = drawn_digits(60)
+    >>> source = Source(images, labels, tuple("0123456789"))
+    >>> ready = plan(Settings("lenet5_relu", batch_size=20), DataSet("drawn", source, source, source))
+    >>> ready.per_epoch, ready.inputs.size, ready.net.input_shape
+    (3, 28, (32, 32, 1))
+    """
+    recipe = recipe or recipe_for(settings, net)
+    settings = settle(settings, recipe, None if net is None else net.input_shape[0])
+    if net is None:
+        side, classes = settings.input_size, len(data.train.class_names)
+        policy = precision.parse(settings.precision)
+        net = NETS[settings.net]((side, side, data.train.shape[2]), classes, seed=settings.seed, policy=policy)
+    _check_net(net, data)
+    looks = grey_looks(data)
+    inputs = Inputs.of(recipe, data.train, net.input_shape[0], max_pixels=settings.max_pixels, **looks)
+    batch_size, rate = _set(settings.batch_size), _set(settings.learning_rate)
+    shards = shards or shards_for(settings, recipe)
+    per_epoch = steps_per_epoch(data.train, batch_size)
+    schedule = SCHEDULES[_set(settings.schedule)](rate, settings.epochs * per_epoch, per_epoch)
+    optimizer = OPTIMIZERS[_set(settings.optimizer)](named_weights(net), schedule, weight_decay=recipe.weight_decay)
+    state = TrainState(net, optimizer, decay=_set(settings.average))
+    loss, smoothing = LOSSES[recipe.loss], recipe.label_smoothing
+    train_step = make_train_step(
+        state,
+        partial(softmax_cross_entropy, label_smoothing=smoothing) if smoothing else loss,
+        inputs.preprocess,
+        shards=shards,
+        head_weights=recipe.head_weights,
+        timed=not settings.deterministic,
+    )
+    validate = inputs.evaluator(net, loss, shards=shards)
+    test = inputs.evaluator(net, loss, settings.crops, shards=shards)
+    augment = distort if settings.distort else recipe.augment
+    return Plan(
+        settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, augment
+    )  # fmt: skip
+
+
+def recipe_for(settings: Settings, net: Chain | None = None) -> Recipe:
+    """The recipe that `settings` name; for a net that has none, Adam with 0.001 and images scaled to 0 ... 1."""
+    if net is not None or (settings.net in NETS and settings.net not in RECIPES):
+        if settings.recipe not in (None, "own"):
+            raise UsageError(f"{settings.net} has no recipe {settings.recipe!r}: leave recipe out.")
+        heads = {} if net is None else {name: 0.3 for name, _, _ in net.heads}
+        return replace(OWN, head_weights=heads)
+    if settings.net not in NETS:
+        raise UsageError(
+            f"There is no net {settings.net!r}: choose one of {', '.join(NETS)}.{meant(settings.net, NETS)}"
+        )
+    return recipe_of(settings.net, settings.recipe)
+
+
+def settle(settings: Settings, recipe: Recipe, side: int | None = None) -> Settings:
+    """Every setting that was left out with its value: the recipe's, the net's own, or the machine's.
+
+    >>> settle(Settings("lenet5"), recipe_of("lenet5")).batch_size
+    64
+    """
+    smoke = settings.smoke
+    held_out = SMOKE_HELD_OUT if smoke and settings.validation is None else settings.validation
+    done = replace(
+        settings,
+        recipe=settings.recipe or next(iter(RECIPES.get(settings.net, {"own": recipe}))),
+        input_size=side or settings.input_size or input_shape(settings.net)[0],
+        precision=settled("precision", settings.precision),
+        batch_size=settings.batch_size or recipe.batch_size,
+        optimizer=settings.optimizer or recipe.optimizer,
+        learning_rate=recipe.learning_rate if settings.learning_rate is None else settings.learning_rate,
+        schedule=settings.schedule or recipe.schedule,
+        average=recipe.average if settings.average is None else settings.average,
+        validation=recipe.validation if held_out is None else held_out,
+        threads=settings.threads or cores(),
+    )
+    if done.validation == 0 and done.patience:
+        raise UsageError(
+            "patience compares validation accuracies, and validation=0 holds no images out: leave one out."
+        )
+    if not smoke:
+        return done
+    dataset = done.dataset if done.data_dir or done.dataset != "auto" else "drawn"
+    epochs, batch_size = min(done.epochs, SMOKE_EPOCHS), min(_set(done.batch_size), SMOKE_BATCH)
+    return replace(done, epochs=epochs, batch_size=batch_size, dataset=dataset)
+
+
+def shards_for(settings: Settings, recipe: Recipe) -> int:
+    """How many parts of a batch are computed side by side: one a thread where the net's ops are small, else one."""
+    return shards_of(_set(settings.batch_size), settings.threads) if recipe.small_ops else 1
+
+
+def grey_looks(data: DataSet) -> dict[str, bool]:
+    """What grey data look like: `light_on_dark`, and whether they are handwritten `digits`; judged by 1,000 images.
+
+    Said by the data set where it knows. Else light things on dark ground have a dark frame, and digits are those of
+    ten classes "0" ... "9" whose frame is all but empty, as that of MNIST's digits is.
+    """
+    known = {name: getattr(data, name, None) for name in ("digits", "light_on_dark")}
+    train = data.train
+    if all(value is not None for value in known.values()) or not isinstance(train, Source) or train.shape[2] != 1:
+        return {name: bool(value) for name, value in known.items()}
+    some = np.asarray(train.images[:1000], np.float32)[..., 0] / 255
+    rows = np.concatenate([some[:, :FRAME], some[:, -FRAME:]], axis=1)
+    columns = np.concatenate([some[:, :, :FRAME], some[:, :, -FRAME:]], axis=2)
+    frame = np.concatenate([rows.ravel(), columns.ravel()])
+    light = bool(frame.mean() < 0.5)
+    return {
+        "digits": light and tuple(train.class_names) == DIGITS and float(frame.mean()) < DARK,
+        "light_on_dark": light,
+    } | {name: bool(value) for name, value in known.items() if value is not None}
+
+
+def _check_net(net: Chain, data: DataSet) -> None:
+    """Raise `UsageError` unless images and classes of `data` fit `net`."""
+    channels, classes, names = data.train.shape[2], net.out_shape[-1], data.train.class_names
+    if net.input_shape[2] != channels:
+        raise UsageError(
+            f"The net takes images of {net.input_shape[2]} channels, but those of the data have {channels}."
+        )
+    if net.out_shape != (len(names),):
+        raise UsageError(
+            f"The net gives {classes} numbers an image (its output is {net.out_shape}), but the data have {len(names)} "
+            f"classes: give the last row {len(names)} outputs."
+        )
+
+
+def _set(value: T | None) -> T:
+    """A setting after `settle`."""
+    assert value is not None
+    return value

@@ -1,0 +1,167 @@
+"""The document inside a checkpoint: all that a run must know to continue, and a classifier to read images."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import rawcnn.start  # noqa: F401
+
+import numpy as np
+import tensorflow as tf
+
+from rawcnn.data.datasets import DataSet
+from rawcnn.errors import RunError, UsageError
+from rawcnn.run.settings import Settings
+from rawcnn.train import schedules
+from rawcnn.train.checkpoints import Checkpoint
+from rawcnn.train.inputs import Inputs
+
+VERSION = 2
+"""Of this document. A checkpoint of another version is refused: what is not in it cannot be guessed."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the history: mean losses, accuracies 0 ... 1; validation is None where there is none."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+    @property
+    def judged(self) -> float:
+        """The accuracy by which epochs are compared: of validation, or where there is none, of training."""
+        return self.train_accuracy if self.val_accuracy is None else self.val_accuracy
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Of the epoch that is under way: sums over its steps so far, and the seconds they took."""
+
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a resumed run must find unchanged of its data; `labels` is a checksum of the training labels."""
+
+    name: str
+    training_images: int
+    class_names: tuple[str, ...]
+    labels: int
+
+    @staticmethod
+    def of(data: DataSet) -> "DataFacts":
+        train = data.train
+        return DataFacts(data.name, len(train), tuple(train.class_names), zlib.crc32(train.labels.tobytes()))
+
+    def __str__(self) -> str:
+        first = ", ".join(self.class_names[:5]) + (", ..." if len(self.class_names) > 5 else "")
+        return f"{self.name}, {self.training_images:,} training images of {len(self.class_names)} classes ({first})"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything about a run that is no variable of its training state.
+
+    `best` is the epoch with the best validation accuracy so far, None without validation images or before the first.
+    `shards` are those of a batch, computed side by side.
+    """
+
+    settings: Settings
+    data: DataFacts
+    inputs: Inputs
+    input_shape: tuple[int, ...]
+    shards: int
+    sums: Sums = Sums()
+    history: tuple[Epoch, ...] = ()
+    best: Epoch | None = None
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the run is over because none of its last `patience` epochs was better than the best."""
+        epochs = len(self.history)
+        return schedules.stops_early(epochs, self.best.epoch if self.best else epochs, self.settings.patience)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document, as JSON takes it."""
+        return {
+            "version": VERSION,
+            "versions": {"tensorflow": tf.__version__, "numpy": np.__version__},
+            "settings": self.settings.as_dict(),
+            "data": asdict(self.data),
+            "inputs": self.inputs.as_dict(),
+            "input_shape": list(self.input_shape),
+            "shards": self.shards,
+            "sums": asdict(self.sums),
+            "history": [asdict(row) for row in self.history],
+            "best": None if self.best is None else asdict(self.best),
+        }
+
+    @staticmethod
+    def of(saved: Checkpoint) -> "Record":
+        """The record in a checkpoint. Raises `RunError` if it is of another version, or damaged."""
+        document = saved.meta
+        if document.get("version") != VERSION:
+            raise RunError(
+                f"{saved.path} was written by another version of rawcnn (its record has version "
+                f"{document.get('version', 1)!r}, this rawcnn reads {VERSION}): use the rawcnn that wrote it, "
+                "or begin another run."
+            )
+        try:
+            return _record(document)
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise RunError(
+                f"{saved.path} holds a damaged record ({error}): delete it, and the checkpoint before it is used."
+            ) from None
+
+
+def is_better(row: Epoch, best: Epoch | None) -> bool:
+    """Whether an epoch is the best so far: a higher validation accuracy, and a validation loss that is a number.
+
+    Where all is NaN the first class is the answer to everything, which may well be the highest accuracy so far.
+    """
+    if row.val_loss is None or row.val_accuracy is None or not np.isfinite([row.val_loss, row.val_accuracy]).all():
+        return False
+    return best is None or best.val_accuracy is None or row.val_accuracy > best.val_accuracy
+
+
+def _record(document: Mapping[str, Any]) -> Record:
+    known = {"version", "versions", *(item.name for item in fields(Record))}
+    if wrong := document.keys() ^ known:
+        raise ValueError(f"{min(wrong)} is {'missing' if min(wrong) in known else 'unknown'}")
+    data = document["data"]
+    shape, shards = tuple(document["input_shape"]), document["shards"]
+    if not all(type(length) is int and length > 0 for length in (*shape, shards)):
+        raise ValueError("its shapes make no sense")
+    return Record(
+        settings=Settings.from_dict(document["settings"]),
+        data=_of(DataFacts, data | {"class_names": tuple(map(str, data["class_names"]))}),
+        inputs=Inputs.from_dict(document["inputs"]),
+        input_shape=shape,
+        shards=shards,
+        sums=_of(Sums, document["sums"]),
+        history=tuple(_of(Epoch, row) for row in document["history"]),
+        best=None if document["best"] is None else _of(Epoch, document["best"]),
+    )
+
+
+def _of(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass of numbers and texts; raises `TypeError` for fields too many, too few, or of another type."""
+    kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,)}
+    made = kind(**values)
+    for item in fields(kind):
+        value = getattr(made, item.name)
+        wanted = kinds.get(item.type, (tuple, float, int, type(None)))
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise TypeError(f"{item.name} is {value!r}")
+    return made

@@ -1,0 +1,279 @@
+"""Everything that a run is told, as one table: the flags, flags.txt and the checkpoints are made from it.
+
+A setting says its default, its bounds, what it does, and whether a resumed run may be given another value.
+"""
+
+import difflib
+import math
+import os
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from rawcnn.data import datasets
+from rawcnn.data.images.headers import MAX_PIXELS
+from rawcnn.errors import UsageError
+from rawcnn.nets import precision
+from rawcnn.train.inputs import CROPS
+from rawcnn.train.optimizers import OPTIMIZERS
+from rawcnn.train.recipes import SCHEDULES
+
+FIRST, DATA, TRAINING, SAVING, MACHINE = (
+    "What everyone needs first", "Data", "Training and testing", "Saving and showing", "The machine",
+)  # fmt: skip
+GROUPS = (FIRST, DATA, TRAINING, SAVING, MACHINE)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Info:
+    """What there is to know of a setting besides its name, type and default."""
+
+    group: str
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    may_change: bool = False  # on resume
+    path: bool = False  # a file or directory: ~ is the home directory
+
+
+def setting(default: Any, group: str, text: str, **more: Any) -> Any:
+    """A field of a dataclass of settings; `more` is that of `Info`."""
+    return field(default=default, metadata={"info": Info(group, text, **more)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run. None stands for a value that the net's recipe, or the machine, decides.
+
+    Raises `UsageError` that names the setting, the value and the rule.
+
+    >>> Settings(epochs=0)
+    Traceback (most recent call last):
+    rawcnn.errors.UsageError: epochs must be 1 or more, not 0.
+    """
+
+    net: str = setting("lenet5", FIRST, "The net to train.")
+    dataset: str = setting(
+        "auto", FIRST, "What to train on. auto: what data_dir holds, else MNIST or CIFAR-10, else synthetic digits.",
+        choices=datasets.NAMES,
+    )  # fmt: skip
+    data_dir: str | None = setting(
+        None, FIRST, "Directory with the data. Without it: the cache, else a download.", may_change=True, path=True
+    )
+    epochs: int = setting(10, FIRST, "Passes over the training images.", low=1, may_change=True)
+    batch_size: int | None = setting(None, FIRST, "Images per update.", low=1)
+    learning_rate: float | None = setting(
+        None, FIRST, "Learning rate at the start; `schedule` says how it falls.", low=0.0, may_change=True
+    )
+    optimizer: str | None = setting(None, FIRST, "Update rule.", choices=tuple(sorted(OPTIMIZERS)))
+    precision: str = setting(
+        "float32", FIRST, "What to compute in; weights are always float32. auto: bfloat16 where the hardware has it.",
+        choices=precision.NAMES,
+    )  # fmt: skip
+    seed: int = setting(0, FIRST, "Decides initial weights, order of images and distortions.", low=0, high=2**32 - 1)
+    smoke: bool = setting(False, FIRST, "Try it out: few images, 2 epochs.")
+
+    sample: float = setting(1.0, DATA, "Fraction of the training images to use, of each class.", low=0.0, high=1.0)
+    validation: float | None = setting(
+        None, DATA, "Fraction (below 1) or number of images to hold out for validation. 0: train on all.", low=0.0
+    )
+    bad_images: str = setting("error", DATA, "What to do about images that cannot be read.", choices=("error", "skip"))
+    max_pixels: int = setting(MAX_PIXELS, DATA, "Refuse image files that declare more pixels.", low=1)
+    distort: bool = setting(
+        False, DATA, "Distort training images, elastically and in the plane, instead of the recipe's changes."
+    )
+
+    recipe: str | None = setting(None, TRAINING, "How to train: paper, course or ours, as far as the net has them.")
+    schedule: str | None = setting(
+        None, TRAINING, "How the learning rate falls; by default as the recipe says.", choices=tuple(SCHEDULES)
+    )
+    input_size: int | None = setting(None, TRAINING, "Pixels a side of the net's input; by default its own.", low=1)
+    average: float | None = setting(
+        None, TRAINING, "Decay of the weights' moving averages; 0: none.", low=0.0, high=1.0
+    )
+    patience: int = setting(
+        0, TRAINING, "Stop after so many epochs without a better one, and test the best. 0: never.", low=0,
+        may_change=True,
+    )  # fmt: skip
+    crops: str = setting(
+        "1", TRAINING, "Views of each test image whose answers are averaged.", choices=CROPS, may_change=True
+    )
+
+    save_every: int = setting(
+        500, SAVING, "Steps between checkpoints; there is one after each epoch too.", low=1, may_change=True
+    )
+    on_save_error: str = setting(
+        "stop", SAVING, "If a checkpoint cannot be written: stop, or warn and continue.", choices=("stop", "warn"),
+        may_change=True,
+    )  # fmt: skip
+    print_every: int = setting(
+        1, SAVING, "Print a line every so many epochs; the history has all of them.", low=1, may_change=True
+    )
+
+    threads: int | None = setting(
+        None, MACHINE, "Threads to compute with; by default one a core.", low=1, may_change=True
+    )
+    deterministic: bool = setting(
+        False, MACHINE, "Use only ops that repeat bit for bit; the time spent waiting for data then reads 0%."
+    )
+
+    def __post_init__(self) -> None:
+        for name in NAMES:
+            object.__setattr__(self, name, checked(type(self), name, getattr(self, name)))
+        if self.sample == 0:
+            raise UsageError("sample must be above 0 and at most 1, not 0.")
+
+    def texts(self) -> dict[str, str]:
+        """Every setting that has a value, as text: what flags.txt says."""
+        return {name: str(value) for name, value in self.as_dict().items() if value is not None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every setting by name, as JSON takes it."""
+        return {name: getattr(self, name) for name in NAMES}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
+        """What `as_dict` gave. Raises `UsageError` that names a setting that is missing or unknown."""
+        check_names(values, NAMES, "setting")
+        if missing := [name for name in NAMES if name not in values]:
+            raise UsageError(f"the setting {missing[0]!r} is missing.")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run's files are, and what to do about those that are there. Not saved."""
+
+    run: str | None = setting(None, FIRST, "Directory for all results; by default a new one below runs/.", path=True)
+    resume: bool = setting(False, FIRST, "Continue the run in --run from its last checkpoint, with its flags.")
+    overwrite: bool = setting(False, FIRST, "Delete the run in --run and begin again.")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, checked(type(self), item.name, getattr(self, item.name)))
+        if self.resume and self.overwrite:
+            raise UsageError("--resume and --overwrite exclude each other: choose one.")
+        if (self.resume or self.overwrite) and not self.run:
+            raise UsageError("Which run? Name its directory with --run=DIR.")
+
+
+NAMES = tuple(item.name for item in fields(Settings))
+MAY_CHANGE = tuple(item.name for item in fields(Settings) if item.metadata["info"].may_change)
+"""Settings that a resumed run may be given anew; all others decide what is computed.
+
+`epochs`, `learning_rate` decide what is still to come, which is said aloud; `threads` decides last bits only, and may
+not change with `deterministic`.
+"""
+
+
+def kind_of(owner: type, name: str) -> tuple[type, bool]:
+    """The type of a setting, and whether it may be None."""
+    hint = get_type_hints(owner)[name]
+    if isinstance(hint, types.UnionType):
+        (kind,) = (one for one in get_args(hint) if one is not types.NoneType)
+        return kind, True
+    return hint, False
+
+
+def info_of(owner: type, name: str) -> Info:
+    """What there is to know of a setting."""
+    (info,) = (item.metadata["info"] for item in fields(owner) if item.name == name)
+    return info
+
+
+WORDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+
+
+def parse(owner: type, name: str, text: str) -> Any:
+    """The value that `text`, from a flag or a file, gives the setting `name`. Raises `UsageError` if there is none."""
+    kind, _ = kind_of(owner, name)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (KeyError, ValueError):
+        raise UsageError(f"{name} must be {WORDS[kind]}, not {text!r}.") from None
+
+
+def checked(owner: type, name: str, value: Any) -> Any:
+    """`value` in the setting's own type. Raises `UsageError` if it has another type or is out of bounds."""
+    (kind, optional), info = kind_of(owner, name), info_of(owner, name)
+    if value is None and optional:
+        return None
+    if info.path and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if kind in (int, float) and hasattr(value, "item") and getattr(value, "shape", None) == ():  # a scalar of NumPy's
+        value = value.item()
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise UsageError(f"{name} must be {WORDS[kind]}, not {value!r}.")
+    if isinstance(value, str):
+        _check_text(name, value, info)
+        return os.path.expanduser(value) if info.path else value
+    if isinstance(value, int | float) and kind is not bool:
+        _check_bounds(name, value, info)
+    return value
+
+
+def _check_text(name: str, value: str, info: Info) -> None:
+    if any(ord(letter) < 32 for letter in value):
+        raise UsageError(f"{name} is {value!r}, which holds a line break or another control character: rename it.")
+    if not value:
+        remedy = f"choose {', '.join(info.choices)}" if info.choices else "give it a value"
+        raise UsageError(f"{name} is empty: {remedy}, or leave it out.")
+    if info.choices and value not in info.choices:
+        raise UsageError(
+            f"{name} is {value!r}, but must be one of {', '.join(info.choices)}.{meant(value, info.choices)}"
+        )
+
+
+def _check_bounds(name: str, value: float, info: Info) -> None:
+    low, high = (-math.inf if info.low is None else info.low), (math.inf if info.high is None else info.high)
+    if math.isfinite(value) and low <= value <= high:
+        return
+    rule = f"{low:,.10g} or more" if high == math.inf else f"in {low:,.10g} ... {high:,.10g}"
+    percent = f" For {value:g} % give {value / 100:g}." if high == 1 and 1 < value <= 100 else ""
+    raise UsageError(f"{name} must be {rule}, not {value:g}.{percent}")
+
+
+def meant(word: str, words: Iterable[str]) -> str:
+    """The question whether one of `words` is meant, where one is like `word`; else nothing."""
+    by_lower = {one.lower(): one for one in words}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[close[0]]}?" if close else ""
+
+
+def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise `UsageError` for the first of `given` that is not `known`."""
+    known = tuple(known)
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{name!r} is no {what} of rawcnn.{meant(name, known)}")
+
+
+def resumed(saved: Settings, told: Mapping[str, Any], where: str) -> tuple[Settings, dict[str, str]]:
+    """The settings with which a run continues: those `saved`, but those in `told` that may change.
+
+    Also returns what changes, by name, in words. Raises `UsageError` if a change is told that may not be made.
+    """
+    changed = {}
+    for name, value in told.items():
+        if settled(name, value) != settled(name, getattr(saved, name)):
+            changed[name] = f"--{name} was {getattr(saved, name)} and is now {value}"
+    deterministic = told.get("deterministic", saved.deterministic)
+    allowed = [name for name in MAY_CHANGE if not (name == "threads" and deterministic)]
+    if refused := [change for name, change in changed.items() if name not in allowed]:
+        raise UsageError(
+            f"{where} cannot be resumed: {'; '.join(refused)}. Only --{', --'.join(allowed)} may change; "
+            "leave the others out, or begin another run."
+        )
+    return replace(saved, **{name: told[name] for name in changed}), changed
+
+
+def settled(name: str, value: Any) -> Any:
+    """What a setting's value stands for on this machine: `precision="auto"` on another might mean another."""
+    return precision.parse(value).compute.name if name == "precision" else value
