@@ -48,6 +48,7 @@ class Recipe:
 
 SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {  # (learning rate, steps in all, steps an epoch)
     "constant": lambda rate, steps, per_epoch: schedules.constant(rate),
+    "linear": lambda rate, steps, per_epoch: schedules.linear(rate, steps),
     "cosine": lambda rate, steps, per_epoch: schedules.cosine(rate, steps),
     "warm-up, cosine": lambda rate, steps, per_epoch: schedules.cosine(rate, steps, steps // 5),
     "plateau": lambda rate, steps, per_epoch: schedules.constant(rate),  # times `schedules.plateau_factor`

@@ -16,6 +16,16 @@ def constant(learning_rate: float) -> Schedule:
     return lambda step: tf.constant(learning_rate, tf.float32)
 
 
+def linear(learning_rate: float, total_steps: int) -> Schedule:
+    """From `learning_rate` in a straight line to 0 at `total_steps`.
+
+    >>> schedule = linear(0.1, total_steps=100)
+    >>> [round(float(schedule(tf.constant(step))), 3) for step in (0, 50, 100)]
+    [0.1, 0.05, 0.0]
+    """
+    return lambda step: learning_rate * tf.maximum(1.0 - tf.cast(step, tf.float32) / total_steps, 0.0)
+
+
 def cosine(learning_rate: float, total_steps: int, warmup_steps: int = 0) -> Schedule:
     """Linear warm-up to `learning_rate`, then half a cosine down to 0 at `total_steps` (Loshchilov & Hutter 2017).
 

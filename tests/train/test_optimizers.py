@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from rawcnn.train import schedules
-from rawcnn.train.optimizers import OPTIMIZERS, SGD, Adam, Momentum, Nesterov
+from rawcnn.train.optimizers import OPTIMIZERS, SGD, Adam, Momentum, Muon, Nesterov
 
 SHAPES = {"w": (3, 4), "b": (4,)}
 
@@ -47,7 +47,7 @@ def test_adams_first_step_is_the_learning_rate_whatever_the_gradient():
     np.testing.assert_allclose(w["w"], [0.99, 1.01], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+@pytest.mark.parametrize("kind", [SGD, Momentum, Nesterov, Adam])
 def test_weight_decay_is_l2_on_weights_alone(kind):
     """Decaying equals adding `weight_decay * w` to the gradient of `w`, by hand, and leaves all else as it is."""
     names = ("c1/w", "c1/b", "bn/gamma", "logits/w")
@@ -104,7 +104,13 @@ def test_staircase_equals_keras():
 
 
 def test_all_are_listed():
-    assert set(OPTIMIZERS.values()) == {SGD, Momentum, Nesterov, Adam}
+    assert set(OPTIMIZERS.values()) == {SGD, Momentum, Nesterov, Adam, Muon}
+
+
+def test_linear_equals_keras():
+    peer = keras.optimizers.schedules.PolynomialDecay(0.3, 25, 0.0)
+    for step in range(30):
+        assert float(schedules.linear(0.3, 25)(tf.constant(step))) == pytest.approx(float(peer(step)), abs=1e-7)
 
 
 @pytest.mark.parametrize("warmup", [0, 5])
