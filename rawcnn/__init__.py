@@ -1,3 +1,134 @@
-"""rawcnn: the classic CNNs in raw TensorFlow, as their papers print them."""
+"""rawcnn: the classic CNNs in raw TensorFlow, as their papers print them.
+
+    import rawcnn as rc
+
+This is the front door: `dir(rc)` lists what it gives. Each name is imported when it is first asked for, so
+`import rawcnn` itself takes no time. The rooms behind it stay open: `rawcnn.layers`, `rawcnn.ops`, `rawcnn.nets`,
+`rawcnn.data`, `rawcnn.train`, `rawcnn.run`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/test_front_door.py compares them
+    from rawcnn import data as data
+    from rawcnn import files as files
+    from rawcnn import layers as layers
+    from rawcnn import nets as nets
+    from rawcnn import ops as ops
+    from rawcnn import run as run
+    from rawcnn import train as train
+    from rawcnn.data.augment import cutout as cutout
+    from rawcnn.data.augment import distort as distort
+    from rawcnn.data.augment import pca_lighting as pca_lighting
+    from rawcnn.data.augment import photometric as photometric
+    from rawcnn.data.batches import batches as batches
+    from rawcnn.data.batches import thumbnails as thumbnails
+    from rawcnn.data.datasets import load as load_dataset  # noqa: F401
+    from rawcnn.data.preprocess import Preprocess as Preprocess
+    from rawcnn.data.source import Source as Source
+    from rawcnn.data.views import area_crop as area_crop
+    from rawcnn.data.views import centre as centre
+    from rawcnn.data.views import padded_crop as padded_crop
+    from rawcnn.data.views import random_crop as random_crop
+    from rawcnn.data.views import scale_jitter as scale_jitter
+    from rawcnn.layers import LRN as LRN
+    from rawcnn.layers import RBF as RBF
+    from rawcnn.layers import AveragePool as AveragePool
+    from rawcnn.layers import BatchNorm as BatchNorm
+    from rawcnn.layers import Conv2D as Conv2D
+    from rawcnn.layers import Dense as Dense
+    from rawcnn.layers import Dropout as Dropout
+    from rawcnn.layers import Flatten as Flatten
+    from rawcnn.layers import Inception as Inception
+    from rawcnn.layers import Layer as Layer
+    from rawcnn.layers import MaxPool as MaxPool
+    from rawcnn.layers import PartialConv2D as PartialConv2D
+    from rawcnn.layers import Subsample as Subsample
+    from rawcnn.layers.variables import named_variables as named_variables
+    from rawcnn.layers.variables import named_weights as named_weights
+    from rawcnn.machine import one_thread_per_op as one_thread_per_op
+    from rawcnn.nets import create_net as create_net
+    from rawcnn.nets import list_nets as list_nets
+    from rawcnn.nets import register_net as register_net
+    from rawcnn.nets.chain import Chain as Chain
+    from rawcnn.nets.chain import row as row
+    from rawcnn.nets.precision import FLOAT32 as FLOAT32
+    from rawcnn.nets.precision import MIXED_BFLOAT16 as MIXED_BFLOAT16
+    from rawcnn.nets.precision import Policy as Policy
+    from rawcnn.nets.summary import summary as summary
+    from rawcnn.nets.weights import load_weights as load_weights
+    from rawcnn.nets.weights import save_weights as save_weights
+    from rawcnn.train.evaluate import Evaluation as Evaluation
+    from rawcnn.train.evaluate import confusion_matrix as confusion_matrix
+    from rawcnn.train.evaluate import make_eval_step as make_eval_step
+    from rawcnn.train.fit import Progress as Progress
+    from rawcnn.train.losses import rbf_map as rbf_map
+    from rawcnn.train.losses import rbf_mse as rbf_mse
+    from rawcnn.train.losses import softmax_cross_entropy as softmax_cross_entropy
+    from rawcnn.train.optimizers import SGD as SGD
+    from rawcnn.train.optimizers import Adam as Adam
+    from rawcnn.train.optimizers import Momentum as Momentum
+    from rawcnn.train.optimizers import Nesterov as Nesterov
+    from rawcnn.train.recipes import Recipe as Recipe
+    from rawcnn.train.recipes import recipe_of as recipe_of
+    from rawcnn.train.schedules import constant as constant
+    from rawcnn.train.schedules import cosine as cosine
+    from rawcnn.train.schedules import staircase as staircase
+    from rawcnn.train.simple import evaluate as evaluate
+    from rawcnn.train.simple import fit as fit
+    from rawcnn.train.simple import predict as predict
+    from rawcnn.train.step import TrainState as TrainState
+    from rawcnn.train.step import make_train_step as make_train_step
+
+_ROOMS = ("data", "files", "layers", "nets", "ops", "run", "train")
+_FROM = {
+    "layers": "LRN RBF AveragePool BatchNorm Conv2D Dense Dropout Flatten Inception Layer MaxPool PartialConv2D "
+    "Subsample",
+    "layers.variables": "named_variables named_weights",
+    "nets.chain": "Chain row",
+    "nets": "create_net list_nets register_net",
+    "nets.summary": "summary",
+    "nets.weights": "load_weights save_weights",
+    "nets.precision": "FLOAT32 MIXED_BFLOAT16 Policy",
+    "data.source": "Source",
+    "data.preprocess": "Preprocess",
+    "data.datasets": "load_dataset=load",
+    "data.views": "area_crop centre padded_crop random_crop scale_jitter",
+    "data.augment": "cutout distort pca_lighting photometric",
+    "data.batches": "batches thumbnails",
+    "train.simple": "evaluate fit predict",
+    "train.fit": "Progress",
+    "train.evaluate": "Evaluation confusion_matrix make_eval_step",
+    "train.step": "TrainState make_train_step",
+    "train.optimizers": "SGD Adam Momentum Nesterov",
+    "train.schedules": "constant cosine staircase",
+    "train.losses": "rbf_map rbf_mse softmax_cross_entropy",
+    "train.recipes": "Recipe recipe_of",
+    "machine": "one_thread_per_op",
+}
+"""Module -> the names that come from it; `name=other` where it is called `other` there."""
+_WHERE = {
+    name: (f"rawcnn.{module}", there or name)
+    for module, names in _FROM.items()
+    for name, _, there in (entry.partition("=") for entry in names.split())
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"rawcnn.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"rawcnn has no {name!r}: dir(rawcnn) lists what it has.")
+    module, there = _WHERE[name]
+    value = getattr(importlib.import_module(module), there)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*_WHERE, *_ROOMS, "__version__"})

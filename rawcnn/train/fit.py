@@ -18,7 +18,11 @@ from rawcnn.train.step import TrainState, TrainStep
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands; the sums run over the epoch so far, and are part of a checkpoint."""
+    """Where training stands; `str()` is one line of it.
+
+    The sums run over the epoch so far, and are part of a checkpoint. `val_loss` and `val_accuracy` are those of
+    validation images, at the end of an epoch, where there are such. `remark` says how the net is trained.
+    """
 
     epoch: int  # counted from 1
     epochs: int
@@ -30,6 +34,19 @@ class Progress:
     images_per_second: float = 0.0
     data_share: float = 0.0  # of the last call's time, spent waiting for data
     seconds_left: float = 0.0
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    remark: str = ""
+
+    def __str__(self) -> str:
+        steps = self.epochs * self.steps_per_epoch
+        line = (
+            f"epoch {self.epoch:{len(str(self.epochs))}}/{self.epochs}  step {self.step:{len(str(steps))}}/{steps}  "
+            f"loss {self.loss:.4f}  acc {self.accuracy:6.2%}"
+        )
+        if self.val_loss is not None and self.val_accuracy is not None:
+            line += f"  validation loss {self.val_loss:.4f}  acc {self.val_accuracy:6.2%}"
+        return f"{line}  {self.images_per_second:,.0f} img/s  eta {duration(self.seconds_left)}"
 
     @property
     def steps_done(self) -> int:
@@ -49,6 +66,20 @@ class Progress:
     def accuracy(self) -> float:
         """Training accuracy (0 ... 1) over the epoch so far, each image counted when it was trained on."""
         return self.correct / max(self.steps_done * self.batch_size, 1)
+
+
+def duration(seconds: float) -> str:
+    """A short human form.
+
+    >>> duration(0.04), duration(7.4), duration(72), duration(7500)
+    ('0.0s', '7.4s', '1m12s', '2h05m')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
 
 
 def steps_per_epoch(source: Labelled, batch_size: int) -> int:
@@ -88,6 +119,8 @@ def fit(
     step, n = int(state.step), 1
     now = Progress(0, epochs, step, per_epoch, batch_size, loss_sum, correct)
     data = iter(batches(source, batch_size, seed=seed, start=step, crop=crop, size=size, augment=augment))
+    if step < epochs * per_epoch:
+        train_step(data, tf.constant(0))  # traces: seconds that no speed nor time left should count
     for epoch in range(step // per_epoch + 1, epochs + 1):
         now = replace(now, epoch=epoch)
         while not now.epoch_ended:

@@ -42,7 +42,7 @@ class Optimizer(tf.Module):
     def __init__(self, trained: Trained, learning_rate: float | Schedule = 0.01, *, weight_decay: float = 0.0):
         super().__init__(name=type(self).__name__.lower())
         self._weights = _weights_of(trained, type(self).__name__)
-        self.learning_rate = learning_rate if callable(learning_rate) else constant(_checked(learning_rate))
+        self.learning_rate = learning_rate if callable(learning_rate) else constant(checked_rate(learning_rate))
         self.weight_decay = weight_decay
         self.factor = tf.Variable(1.0, trainable=False, name="factor")
         self.slots = {
@@ -95,7 +95,8 @@ def _weights_of(trained: Trained, kind: str) -> dict[str, tf.Variable]:
     return weights
 
 
-def _checked(learning_rate: float) -> float:
+def checked_rate(learning_rate: float) -> float:
+    """`learning_rate`; raises `UsageError` unless it is a number above 0."""
     if isinstance(learning_rate, bool) or not math.isfinite(learning_rate) or learning_rate <= 0:
         raise UsageError(f"A learning rate is a number above 0, not {learning_rate}: 0.001 is a good first try.")
     return learning_rate

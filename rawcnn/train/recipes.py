@@ -1,6 +1,7 @@
 """How each net is trained unless a flag says otherwise: a table, with the reason for what is not in the paper.
 
-`paper` is what the net's paper says, `course` what the courses do that train it today, `ours` what we found to be fast.
+`paper` is what the net's paper says, `course` what the courses do that train it today, `ours` what we found to be
+fast. Other names say what differs from the paper.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,26 +14,32 @@ from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment
 from rawcnn.data.views import STANDARD, Crop, area_crop, padded_crop, random_crop, scale_jitter
 from rawcnn.errors import UsageError
+from rawcnn.machine import has_bfloat16
+from rawcnn.nets import precision
+from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16, Policy
 from rawcnn.train import schedules
 from rawcnn.train.schedules import Schedule
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Defaults of one net.
+    """How a net is trained, and how it is shown images ever after.
 
-    `schedule` is one of `SCHEDULES`; `weight_decay` is the optimizer's; `label_smoothing` acts in training only;
-    `head_weights` are those of the losses of further heads; `crop` takes the training views (None: whole images), and
-    `central_fraction` is what the test crops keep of the shorter side; `augment` changes a batch's colours; `average`
-    is the decay of the weights' moving averages (0: none); `validation` is the fraction or count held out.
+    `optimizer`, `loss` and `schedule` are names in `OPTIMIZERS`, `LOSSES` and `SCHEDULES`. `weight_decay` is the
+    optimizer's. `label_smoothing` acts in training only. `head_weights` says by name how much the loss of each head
+    counts. `crop` takes the training views (None: whole images), and `central_fraction` is what the test crops keep of
+    the shorter side. `augment` changes a batch's colours. `average` is the decay of the weights' moving averages (0:
+    none). `validation` is the fraction or count held out.
+
     `small_ops`: the ops are so small that shards of a batch, side by side on one thread each, beat all threads on one
-    op.
+    op. `bfloat16_cost`: points of test accuracy by which bfloat16 was measured to be worse than float32
+    (results/precision.md); None: not measured. See `choose_precision`.
     """
 
-    preprocess: Preprocess
-    optimizer: str
-    learning_rate: float
-    batch_size: int
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    optimizer: str = "adam"
+    learning_rate: float = 0.001
+    batch_size: int = 64
     loss: str = "softmax_cross_entropy"
     schedule: str = "cosine"
     weight_decay: float = 0.0
@@ -44,6 +51,7 @@ class Recipe:
     average: float = 0.0
     validation: float = 0.1
     small_ops: bool = False
+    bfloat16_cost: float | None = None
 
 
 SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {  # (learning rate, steps in all, steps an epoch)
@@ -89,7 +97,10 @@ _dogs = Recipe(learning_rate=1e-4, batch_size=32, **_course)
 RECIPES: dict[str, dict[str, Recipe]] = {
     # The paper's stochastic diagonal Levenberg-Marquardt gives each weight a step size of its own; so does Adam. Batch
     # and learning rate did best on validation images; the courses' 0.001 throughout takes more epochs to get there.
-    "lenet5": {"paper": Recipe(_1998, loss="rbf_map", batch_size=64, **_lenet)},
+    "lenet5": {
+        "paper": Recipe(_1998, loss="rbf_map", batch_size=64, bfloat16_cost=-0.1, **_lenet),
+        "mse": Recipe(_1998, loss="rbf_mse", batch_size=64, **_lenet),  # equation 8 in the place of equation 9
+    },
     "lenet5_tanh": {"course": Recipe(_standardised, batch_size=128, **_lenet)},
     "lenet5_relu": {"course": Recipe(_padded, batch_size=128, **_lenet)},
     "alexnet": {"paper": _2012, "course": Recipe(learning_rate=1e-4, batch_size=64, **_course)},
@@ -109,7 +120,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "vgg19_bn": {"course": _vgg_course},
     "googlenet": {"paper": _googlenet},
     "googlenet_dogs": {"course": _dogs},
-    "cifar_basic": {"course": Recipe(learning_rate=0.001, batch_size=64, **_course)},
+    "cifar_basic": {"course": Recipe(learning_rate=0.001, batch_size=64, bfloat16_cost=0.3, **_course)},
     "cifar_fast": {
         "ours": Recipe(
             _cifar,
@@ -126,6 +137,30 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     },
     "cifar_wide": {"course": Recipe(learning_rate=0.001, batch_size=32, **_course)},
 }
+
+
+MOST_BFLOAT16_COST = 0.1  # points of test accuracy
+
+
+def choose_precision(name: str, recipe: Recipe) -> tuple[Policy, str]:
+    """The policy called "float32", "bfloat16" or "auto", and in a few words why.
+
+    "auto" is bfloat16 only if the hardware multiplies it and it was measured to cost less than 0.1 points of test
+    accuracy with this recipe; else float32. Raises `UsageError` for another name.
+
+    >>> choose_precision("auto", Recipe())[1]
+    'float32: what bfloat16 costs in accuracy was not measured for this net'
+    """
+    if name != "auto":
+        return precision.parse(name), f"{name}, as asked"
+    cost = recipe.bfloat16_cost
+    if cost is None:
+        return FLOAT32, "float32: what bfloat16 costs in accuracy was not measured for this net"
+    if cost >= MOST_BFLOAT16_COST:
+        return FLOAT32, f"float32: bfloat16 was measured to cost {cost:g} points of test accuracy"
+    if not has_bfloat16():
+        return FLOAT32, "float32: the hardware does not multiply bfloat16"
+    return MIXED_BFLOAT16, f"bfloat16: the hardware has it, and it was measured to cost {max(cost, 0):g} points"
 
 
 def recipe_of(net: str, name: str | None = None) -> Recipe:

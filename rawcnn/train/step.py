@@ -50,14 +50,19 @@ class TrainState(tf.Module):
                 average = self.averages[name]
                 average.assign_sub(fraction * (average - variable))
 
+    def use_averages(self) -> None:
+        """Give the net the averages for good, if the state keeps any: what a finished training ends with."""
+        for name, variable in named_variables(self.net).items():
+            if name in self.averages:
+                variable.assign(self.averages[name])
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within the block the net computes with the averages, if the state keeps any."""
         variables = {name: v for name, v in named_variables(self.net).items() if name in self.averages}
         own = {name: v.numpy() for name, v in variables.items()}
         try:
-            for name, variable in variables.items():
-                variable.assign(self.averages[name])
+            self.use_averages()
             yield
         finally:
             for name, variable in variables.items():
@@ -86,9 +91,9 @@ def make_train_step(
 ) -> TrainStep:
     """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
 
-    The iterator is that of a `tf.data.Dataset` that gives (images `[N, H, W, C]`, labels `[N]`), as
-    `iter(rawcnn.data.batches.batches(...))` does. Gradients are computed for the optimizer's weights alone; the
-    statistics of batch normalisation follow in all rows.
+    With `n` = 0 it only traces. The iterator is that of a `tf.data.Dataset` that gives (images `[N, H, W, C]`, labels
+    `[N]`), as `iter(rawcnn.data.batches.batches(...))` does. Gradients are computed for the optimizer's weights alone;
+    the statistics of batch normalisation follow in all rows.
 
     With `shards` > 1 the batch is cut into that many equal shards, whose gradients are computed side by side and added.
     The update is the same, except that dropout draws for each shard, and batch normalisation sees one shard at a time.
@@ -146,7 +151,7 @@ def make_train_step(
                 step_loss, step_correct, idle_since = update(tf.identity(images), labels)
             return i + 1, losses.write(i, step_loss), corrects.write(i, step_correct), waited, idle_since
 
-        none = tf.TensorArray(tf.float32, n), tf.TensorArray(tf.int32, n)
+        none = (tf.TensorArray(dtype, n, element_shape=()) for dtype in (tf.float32, tf.int32))
         begun = (tf.constant(0), *none, tf.constant(0.0, tf.float64), clock())
         _, losses, corrects, waited, _ = tf.while_loop(lambda i, *_: i < n, one_step, begun)
         return StepResults(losses.stack(), corrects.stack(), waited)

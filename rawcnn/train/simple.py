@@ -1,0 +1,308 @@
+"""Training in three calls: `fit` trains a net, `evaluate` judges it, `predict` asks it.
+
+How images are shown to a net (`Preprocess`, test view) and its loss are said once, to `fit`, which notes them on the
+net. `make_train_step`, `TrainState` and `rawcnn.train.fit` are the stratum below, for a loop of one's own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rawcnn.data.preprocess import Preprocess
+from rawcnn.data.source import Augment, Labelled, Source
+from rawcnn.data.views import Crop
+from rawcnn.errors import DataError, UsageError
+from rawcnn.machine import cores, one_thread_per_op, shards_of
+from rawcnn.nets.chain import Chain
+from rawcnn.nets.precision import FLOAT32, Policy
+from rawcnn.train import schedules
+from rawcnn.train.evaluate import EvalStep, Evaluation, make_eval_step
+from rawcnn.train.evaluate import evaluate as evaluate_with
+from rawcnn.train.fit import Progress, steps_per_epoch
+from rawcnn.train.fit import fit as fit_with
+from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs
+from rawcnn.train.losses import LOSSES, Loss, softmax_cross_entropy
+from rawcnn.train.optimizers import OPTIMIZERS, Optimizer, checked_rate
+from rawcnn.train.recipes import SCHEDULES, Recipe, choose_precision
+from rawcnn.train.schedules import Schedule
+from rawcnn.train.step import TrainState, TrainStep, make_train_step
+
+HEAD_WEIGHT = 0.3
+"""What a head's loss counts unless the recipe says otherwise (Szegedy et al. 2014, section 5)."""
+SMALL_OPS = 2_000_000
+"""Multiply-adds an image: below, an op is too small for several threads to share it. LeNet-5 has 0.4 million."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a net is shown images, and what its loss is; `shape`: (H, W, C) of its training images, None if unknown."""
+
+    recipe: Recipe
+    loss: Loss
+    shape: tuple[int | None, int | None, int] | None = None
+    eval_steps: dict[Any, EvalStep] = field(default_factory=dict, compare=False)  # traced once for each kind of source
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and deepcopy: traced functions belong to one net, training views may be local functions."""
+        return vars(self) | {"eval_steps": {}, "recipe": replace(self.recipe, crop=None, augment=None)}
+
+
+def fit(
+    net: Chain,
+    train: Labelled,
+    epochs: int = 5,
+    *,
+    validation: Labelled | None = None,
+    batch_size: int | None = None,
+    optimizer: str | Optimizer | None = None,
+    learning_rate: float | Schedule | None = None,
+    loss: str | Loss | None = None,
+    preprocess: Preprocess | None = None,
+    recipe: Recipe | None = None,
+    augment: Augment | None = None,
+    crop: Crop | None = None,
+    precision: str = "auto",
+    shards: int | None = None,
+    seed: int = 0,
+) -> Iterator[Progress]:
+    """Train `net` on `train` for `epochs` epochs, and yield a `Progress` about twice a second; `str()` of it is a line.
+
+    Whatever is not given is the recipe's, and without a recipe: Adam; a learning rate of 0.001 that falls along half a
+    cosine to 0, which ends higher than a constant rate does; batches of 64 (or of all images, if they are fewer);
+    softmax cross entropy; pixels scaled to 0 ... 1 and images to the size of the net's input.
+
+    Args:
+      net: its last row gives `[N, K]` logits. Training goes on from the weights it has.
+      train: a `Source`, or another source of images with labels in 0 ... K - 1.
+      validation: images that are evaluated at the end of each epoch; never trained on.
+      optimizer: "adam", "nesterov", "momentum" or "sgd"; or one that is made, as in `Adam(net.logits, 0.01)`, which
+        brings its own learning rate and trains only the weights it was given.
+      learning_rate: the highest one, which falls as the recipe's schedule says, or a schedule of your own.
+      loss: a name in `rawcnn.train.losses.LOSSES`, or a function of logits and labels that gives `[N]`.
+      preprocess: from pixels in 0 ... 255 to the net's input. `evaluate` and `predict` use it too.
+      recipe: such as `recipe_of("lenet5")`; the arguments above and below come before it.
+      augment: changes the images of a batch. crop: takes a training view of each image; see `rawcnn.data.views`.
+      precision: "float32", "bfloat16", or "auto": that of the net's policy if it has one; else bfloat16 only if the
+        hardware has it and the recipe's measured loss of accuracy is below 0.1 points (see `choose_precision`).
+        The first `Progress.remark` says which it is, and why.
+      shards: parts of a batch that are computed side by side. By default one a core for nets of small ops if TensorFlow
+        still lets each op have one thread: call `one_thread_per_op()` first, before the net is made. Else 1.
+      seed: decides the order of the images and all random changes of them.
+
+    Raises `UsageError` if net, images and arguments do not fit each other; `RunError` if an update is not finite.
+    """
+    how = recipe or Recipe()
+    how = replace(
+        how,
+        preprocess=preprocess or how.preprocess,
+        batch_size=batch_size or min(how.batch_size, len(train)),
+        crop=crop or how.crop,
+        augment=augment or how.augment,
+        head_weights=how.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
+    )
+    _check_fit(net, train)
+    shown = Shown(how, _loss(loss or how.loss), train.shape)
+    remark = _set_precision(net, precision, how)
+    net._shown = shown
+    per_epoch = steps_per_epoch(train, how.batch_size)
+    if epochs < 1:
+        raise UsageError(f"{epochs} epochs train nothing: give 1 or more.")
+    state = TrainState(net, _optimizer(net, how, optimizer, learning_rate, epochs, per_epoch), decay=how.average)
+    smoothed = how.label_smoothing and shown.loss is softmax_cross_entropy
+    step = make_train_step(
+        state,
+        partial(softmax_cross_entropy, label_smoothing=how.label_smoothing) if smoothed else shown.loss,
+        _inputs(net, shown, train).preprocess,
+        shards=_shards(net, how) if shards is None else shards,
+        head_weights=how.head_weights,
+    )
+    return _fit(state, step, train, validation, how, epochs=epochs, seed=seed, remark=remark)
+
+
+def _fit(
+    state: TrainState,
+    step: TrainStep,
+    train: Labelled,
+    validation: Labelled | None,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    remark: str,
+) -> Iterator[Progress]:
+    """The generator: apart from `fit`, so that what does not fit is said by the call, not by the first `next`."""
+    accuracies: list[float] = []
+    inputs = Inputs.of(recipe, train, state.net.input_shape[0])
+    for now in fit_with(
+        state,
+        step,
+        train,
+        batch_size=recipe.batch_size,
+        epochs=epochs,
+        seed=seed,
+        crop=inputs.crop,
+        size=inputs.size,
+        augment=recipe.augment,
+    ):
+        if now.epoch_ended and validation is not None:
+            with state.averaged():
+                judged = evaluate(state.net, validation)
+            now = replace(now, val_loss=judged.loss, val_accuracy=judged.accuracy)
+            accuracies.append(judged.accuracy)
+            if recipe.schedule == "plateau":
+                state.optimizer.factor.assign(schedules.plateau_factor(accuracies))
+        if now.epoch_ended and now.epoch == epochs:
+            state.use_averages()
+        yield replace(now, remark=remark)
+        remark = ""
+
+
+def evaluate(net: Chain, source: Labelled, *, recipe: Recipe | None = None) -> Evaluation:
+    """Mean loss, accuracy (0 ... 1) and class probabilities `[N, K]` of all images of `source`, in their order.
+
+    Images are shown to the net as `fit` showed them. A net that `fit` did not train, such as one whose weights were
+    loaded, needs the `recipe` it was trained with, unless that is `Recipe()`: pixels scaled to 0 ... 1.
+    Raises `UsageError` for images of another size or other channels than those the net was trained on.
+    """
+    shown = _shown(net, recipe)
+    _check_shape(net, shown, source)
+    _check_labels(net, source)
+    inputs = _inputs(net, shown, source)
+    key = (repr(inputs.preprocess), source.shape, net.policy)
+    if key not in shown.eval_steps:
+        shown.eval_steps[key] = make_eval_step(net, shown.loss, inputs.preprocess)
+    largest = max(1, min(1000, EVALUATED_AT_ONCE // inputs.size**2))
+    batch_size = min(largest, 1 << (len(source) - 1).bit_length())  # few sizes: each one is traced once
+    return evaluate_with(shown.eval_steps[key], source, batch_size, crop=inputs.test_crop, size=inputs.size)
+
+
+def predict(net: Chain, images: Any, *, recipe: Recipe | None = None) -> np.ndarray:
+    """Class probabilities `[N, K]` of `images`, float32; each row sums to 1. `recipe`: see `evaluate`.
+
+    `images` are what a `Source` takes: `[N, H, W, C]` or, if grey, `[N, H, W]`; whole numbers in 0 ... 255, or floats
+    in 0 ... 1 or in 0 ... 255. No images give no rows. Raises `DataError` or `UsageError` for others, with the remedy.
+
+    >>> from rawcnn.layers import Dense, Flatten
+    >>> from rawcnn.nets.chain import row
+    >>> net = Chain((("flat", row(Flatten)()), ("logits", row(Dense)(3))), input_shape=(4, 4, 1))
+    >>> predict(net, np.zeros((2, 4, 4))).shape, predict(net, []).shape
+    ((2, 3), (0, 3))
+    """
+    classes = net.out_shape[-1]
+    if not len(images):
+        return np.zeros((0, classes), np.float32)
+    if np.ndim(images) < 3:
+        shape = list(np.shape(images))
+        raise DataError(f"Images are [N, H, W, C] or, if grey, [N, H, W], not {shape}: give one image as image[None].")
+    source = Source(images, np.zeros(len(images), np.int32), tuple(map(str, range(classes))))
+    return evaluate(net, source, recipe=recipe).probabilities
+
+
+def _loss(loss: str | Loss) -> Loss:
+    if callable(loss):
+        return loss
+    if loss not in LOSSES:
+        raise UsageError(f"There is no loss {loss!r}: choose one of {', '.join(LOSSES)}, or give a function.")
+    return LOSSES[loss]
+
+
+def _optimizer(
+    net: Chain,
+    recipe: Recipe,
+    optimizer: str | Optimizer | None,
+    learning_rate: float | Schedule | None,
+    epochs: int,
+    per_epoch: int,
+) -> Optimizer:
+    """The optimizer that is given, or one of that name with the recipe's learning rate, schedule and weight decay."""
+    if isinstance(optimizer, Optimizer):
+        if learning_rate is not None:
+            raise UsageError("The optimizer that is given has a learning rate: leave learning_rate out.")
+        return optimizer
+    name = recipe.optimizer if optimizer is None else optimizer
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        raise UsageError(f"optimizer is one of {', '.join(OPTIMIZERS)}, or is made, as in Adam(net), not {name!r}.")
+    rate = recipe.learning_rate if learning_rate is None else learning_rate
+    if not callable(rate):
+        rate = SCHEDULES[recipe.schedule](checked_rate(rate), epochs * per_epoch, per_epoch)
+    return OPTIMIZERS[name](net, rate, weight_decay=recipe.weight_decay)
+
+
+def _set_precision(net: Chain, name: str, recipe: Recipe) -> str:
+    """Let `net` compute in the precision of that name; returns which it is, and why."""
+    if name == "auto" and net.policy != FLOAT32:
+        return f"{net.policy.compute.name}, as the net was made"
+    policy, why = choose_precision(name, recipe)
+    _set_policy(net, policy)
+    return why
+
+
+def _set_policy(net: Chain, policy: Policy) -> None:
+    net.policy = policy
+    for _, _, head in net.heads:
+        _set_policy(head, policy)
+
+
+def _shards(net: Chain, recipe: Recipe) -> int:
+    """One shard a core where ops are small and may have one thread each, else 1."""
+    if not (recipe.small_ops or sum(layer.multiply_adds() for _, layer in net.rows) < SMALL_OPS):
+        return 1
+    try:
+        one_thread_per_op()
+    except RuntimeError:  # TensorFlow's threads are started
+        return 1
+    return shards_of(recipe.batch_size, cores())
+
+
+def _inputs(net: Chain, shown: Shown, source: Labelled) -> Inputs:
+    return Inputs.of(shown.recipe, source, net.input_shape[0])
+
+
+def _shown(net: Chain, recipe: Recipe | None) -> Shown:
+    noted: Shown | None = getattr(net, "_shown", None)
+    if recipe is not None and (noted is None or noted.recipe != recipe):
+        noted = Shown(recipe, _loss(recipe.loss))
+    if noted is None:
+        noted = Shown(Recipe(), softmax_cross_entropy)
+    net._shown = noted
+    return noted
+
+
+def _check_fit(net: Chain, train: Labelled) -> None:
+    if len(net.out_shape) != 1:
+        raise UsageError(f"The last row gives {net.out_shape} an image, not one number a class: end in Flatten, Dense.")
+    _check_channels(net, train)
+    _check_labels(net, train)
+
+
+def _check_labels(net: Chain, source: Labelled) -> None:
+    classes = net.out_shape[-1]
+    if len(source.labels) and (largest := int(source.labels.max())) >= classes:
+        raise UsageError(
+            f"There are labels up to {largest}, but the net knows {classes} classes, 0 ... {classes - 1}: "
+            f"give its last row {largest + 1} outputs."
+        )
+
+
+def _check_channels(net: Chain, source: Labelled) -> None:
+    channels = net.input_shape[2]
+    if source.shape[2] != channels:
+        raise UsageError(
+            f"The net takes images of {channels} channel{'s' if channels > 1 else ''}, but these are "
+            f"{'x'.join(map(str, source.shape))}: make the net with another input_shape, or convert the images."
+        )
+
+
+def _check_shape(net: Chain, shown: Shown, source: Labelled) -> None:
+    """Raise `UsageError` unless images are of the size that the net was trained on, or takes."""
+    _check_channels(net, source)
+    pad = 2 * shown.recipe.preprocess.pad
+    wanted: Sequence[int | None] = shown.shape or (net.input_shape[0] - pad, net.input_shape[1] - pad)
+    if wanted[0] is not None and source.shape[0] is not None and source.shape[:2] != tuple(wanted[:2]):
+        raise UsageError(
+            f"The net takes images of {wanted[0]}x{wanted[1]} pixels, but these are "
+            f"{source.shape[0]}x{source.shape[1]}: scale them first, or cut them."
+        )
