@@ -1,33 +1,44 @@
-"""Data sets by name: where they come from, and how they are cut into training, validation and test images."""
+"""Data sets by name: how each is recognised in a directory, how it is loaded, and how it is cut into three splits."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from rawcnn.data.batches import thumbnails
 from rawcnn.data.images.folder import open_folder
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.log import Log
+from rawcnn.data.sets.cifar import REMOTE as CIFAR10_ARCHIVE
 from rawcnn.data.sets.cifar import has_cifar10, load_cifar10
+from rawcnn.data.sets.cifar100 import find_cifar100, load_cifar100
 from rawcnn.data.sets.download import cache_dir
 from rawcnn.data.sets.drawn import coloured, drawn_digits
-from rawcnn.data.sets.mnist import find_idx_files, load_mnist
-from rawcnn.data.source import Labelled, Source
+from rawcnn.data.sets.mnist import DIGITS, SAME_FILES, find_emnist, find_idx_files, load_emnist, load_mnist, told
+from rawcnn.data.source import Labelled, Source, html_table
 from rawcnn.errors import DataError, DownloadError, UsageError
 
-NAMES = ("auto", "mnist", "cifar10", "folder", "drawn")
-DIGITS = tuple("0123456789")
 DRAWN_TRAIN, DRAWN_TEST = 60_000, 10_000  # as many as MNIST has
 DRAWN_COLOUR_SHARE = 6  # a colour net takes so much longer that a sixth of them must do
 TEST_SEED = 2**32  # no --seed reaches it: drawn test digits are the same for every run, and no run trains on them
+LOOKED_AT = 100  # training images that tell whether a data set is light on dark
+DARK = 64  # of 255
+
+Splits = dict[str, Labelled]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DataSet:
     """`train` to learn from, `validation` to watch after each epoch, `test` to be looked at once, at the end.
 
-    `bad` says why each file that was skipped is bad.
+    `validation` has no images (`len(data.validation) == 0`) where all were wanted for training (`validation=0`): then
+    the test images are the only judge. `digits`: whether the classes are handwritten digits or letters, so that a photo
+    of one may be read as such. `bad` says why each file that was skipped is bad.
     """
 
     name: str
@@ -35,14 +46,139 @@ class DataSet:
     validation: Labelled
     test: Labelled
     bad: Mapping[str, str] = field(default_factory=dict)
+    digits: bool = False
+
+    @cached_property
+    def light_on_dark(self) -> bool:
+        """Whether the training images are light on dark ground: their border is dark, and their middle lighter.
+
+        Judged by up to 100 of them, spread evenly over all.
+        """
+        some = np.unique(np.linspace(0, len(self.train) - 1, LOOKED_AT).astype(np.int64))
+        images = thumbnails(self.train, some, 32).mean(axis=3)
+        edges = (images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1])
+        ground = np.median(np.concatenate(edges, axis=1), axis=1)
+        return bool(np.mean((ground < DARK) & (images.mean(axis=(1, 2)) > ground)) > 0.9)
 
     def describe(self) -> str:
         """Sizes, shape and classes in two lines."""
         height, width, channels = self.train.shape
-        sizes = f"{len(self.train):,} training, {len(self.validation):,} validation and {len(self.test):,} test images"
+        held_out = f"{len(self.validation):,} validation and " if len(self.validation) else "no validation and "
+        sizes = f"{len(self.train):,} training, {held_out}{len(self.test):,} test images"
         shape = f"of {height}x{width}x{channels}" if height else "in files, each of its own size"
         names = self.train.class_names
         return f"data set {self.name}: {sizes} {shape}\n{len(names)} classes: {' '.join(names)}"
+
+    def __repr__(self) -> str:
+        return f"<DataSet {self.describe().removeprefix('data set ').splitlines()[0]}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a row for each split, then what the training images are."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        counts = {f"{split} images": f"{len(source):,}" for split, source in splits.items()}
+        facts = {name: fact for name, fact in self.train.facts().items() if name != "images"}
+        return html_table({"data set": self.name, **counts, **facts, "names": ", ".join(self.train.class_names[:20])})
+
+
+# The data sets -------------------------------------------------------------------------------------------------------
+
+
+class Wanted(NamedTuple):
+    """What a loader is told: see `load`."""
+
+    data_dir: Path | None
+    colour: bool
+    seed: int
+    limit: int | None
+    bad_images: str
+    max_pixels: int
+    class_names: tuple[str, ...] | None
+    log: Log
+
+
+class Loaded(NamedTuple):
+    """What a loader gives; `name` may be a nearer one than was asked for."""
+
+    name: str
+    splits: Splits
+    digits: bool = False
+    bad: Mapping[str, str] = {}
+
+
+class Known(NamedTuple):
+    """A row of the table of data sets."""
+
+    title: str
+    found_in: Callable[[Path], object]
+    """Whether a directory holds it, or something of it."""
+    load: Callable[[Wanted], Loaded]
+    downloads: bool = False
+
+
+def _idx(wanted: Wanted) -> Loaded:
+    names = wanted.class_names
+    arrays = load_mnist(wanted.data_dir, num_classes=len(names or DIGITS), log=wanted.log)
+    name, usual = told(arrays)
+    train = Source(arrays.train_images, arrays.train_labels, names or usual)
+    test = Source(arrays.test_images, arrays.test_labels, names or usual)
+    return Loaded(name, {"train": train, "test": test}, train.class_names == DIGITS)
+
+
+def _emnist(wanted: Wanted) -> Loaded:
+    arrays, names = load_emnist(wanted.data_dir or cache_dir())
+    train = Source(arrays.train_images, arrays.train_labels, names)
+    return Loaded("emnist", {"train": train, "test": Source(arrays.test_images, arrays.test_labels, names)}, True)
+
+
+def _cifar10(wanted: Wanted) -> Loaded:
+    cifar = load_cifar10(wanted.data_dir, log=wanted.log)
+    train = Source(cifar.train_images, cifar.train_labels, cifar.class_names)
+    return Loaded("cifar10", {"train": train, "test": Source(cifar.test_images, cifar.test_labels, cifar.class_names)})
+
+
+def _cifar100(wanted: Wanted) -> Loaded:
+    (train, test), names = load_cifar100(wanted.data_dir or cache_dir())
+    return Loaded("cifar100", {"train": Source(*train, names), "test": Source(*test, names)})
+
+
+def _folder(wanted: Wanted) -> Loaded:
+    if wanted.data_dir is None:
+        raise UsageError("Which folder of images? Name it with --data_dir=DIR.")
+    files, bad = open_folder(
+        wanted.data_dir,
+        bad_images=wanted.bad_images,
+        max_pixels=wanted.max_pixels,
+        channels=3 if wanted.colour else 1,
+        log=wanted.log,
+    )
+    return Loaded("folder", dict(files), set(files["train"].class_names) <= set(DIGITS), bad)
+
+
+def _drawn(wanted: Wanted) -> Loaded:
+    splits: Splits = {}
+    for split, count, seed in (("train", DRAWN_TRAIN, wanted.seed), ("test", DRAWN_TEST, TEST_SEED)):
+        count = wanted.limit or (count // DRAWN_COLOUR_SHARE if wanted.colour else count)
+        images, labels = drawn_digits(count, seed=seed, cache_dir=cache_dir() / "drawn", log=wanted.log)
+        splits[split] = Source(coloured(images, seed) if wanted.colour else images, labels, DIGITS)
+    return Loaded("drawn", splits, True)
+
+
+def _nowhere(_: Path) -> bool:
+    return False
+
+
+KNOWN = {
+    "mnist": Known("MNIST", find_idx_files, _idx, downloads=True),
+    **{name: Known(name, _nowhere, _idx) for name in SAME_FILES},  # found as MNIST, whose file names they have
+    "emnist": Known("EMNIST", find_emnist, _emnist),
+    "cifar10": Known("CIFAR-10", has_cifar10, _cifar10, downloads=True),
+    "cifar100": Known("CIFAR-100", find_cifar100, _cifar100),
+    "folder": Known("a folder of images", Path.is_dir, _folder),
+    "drawn": Known("drawn digits", _nowhere, _drawn),
+}
+"""In the order in which a directory is asked what it holds."""
+
+NAMES = ("auto", *KNOWN)
 
 
 def load(
@@ -56,42 +192,79 @@ def load(
     limit: int | None = None,
     bad_images: str = "error",
     max_pixels: int = MAX_PIXELS,
+    class_names: Sequence[str] | str | os.PathLike[str] | None = None,
     log: Log = print,
 ) -> DataSet:
-    """Load "mnist", "cifar10", a "folder" of image files, or "drawn" digits; "auto" takes what is there.
+    """Load a data set by its name in `KNOWN`, or with "auto" what is there.
 
-    That is what `data_dir` holds; without one MNIST, for a `colour` net CIFAR-10, and where that cannot be had drawn
-    digits. `validation`, a share below 1 or a count, says how many of the training images, drawn by `seed`, to hold out
-    where the data set has no validation images of its own; a folder without test images gives as many of them too.
-    `sample` (0 ... 1) keeps that share of the training images of each class; `limit` takes no more than so many images.
-    For a `colour` net grey images become colour ones. Raises `DataError` or `DownloadError` if the data cannot be had;
-    files in a `data_dir` that is given must be there.
+    That is what `data_dir` holds; without one MNIST, for a `colour` net CIFAR-10, and digits that rawcnn draws itself
+    if they cannot be downloaded. `validation`, a fraction below 1 or a count, says how many of the training images,
+    drawn by `seed`, to hold out where the data set has no validation images of its own (0: none, `validation` is then
+    empty); a folder without test images gives as many of them too. `sample` (0 ... 1) keeps that fraction of the
+    training images of each class; `limit` takes no more than so many images. For a `colour` net grey images become
+    colour ones; without it files are read as grey. `class_names`: names, or a text file with one a line.
+
+    Raises `DataError` or `DownloadError` if the data are missing or unfit; a `data_dir` that is given must hold them,
+    and nothing is downloaded.
     """
     if name not in NAMES:
-        raise UsageError(f"Unknown data set {name!r}: choose one of {', '.join(NAMES)}.")
+        raise UsageError(f"Unknown data set {name!r}{_near(name)}: choose one of {', '.join(NAMES)}.")
     if not 0 < sample <= 1:
-        raise UsageError(f"The sample is a share above 0 and up to 1, not {sample}.")
+        raise UsageError(f"The sample is a fraction above 0 and up to 1, not {sample}.")
+    directory = None if data_dir is None else _directory(data_dir)
     auto = name == "auto"
     if auto:
-        name = _recognise(data_dir, colour) if data_dir is not None else "cifar10" if colour else "mnist"
-    if name == "folder":
-        if data_dir is None:
-            raise UsageError("Which folder of images? Name it with --data_dir=DIR.")
-        files, bad = open_folder(data_dir, bad_images=bad_images, max_pixels=max_pixels, log=log)
-        splits: dict[str, Labelled] = dict(files)
-    else:
-        name, splits = _in_memory(name, data_dir, auto and data_dir is None, colour, seed, limit, log)
-        bad = {}
+        name = _recognise(directory) if directory is not None else "cifar10" if colour else "mnist"
+    names = None if class_names is None else _names(class_names)
+    wanted = Wanted(directory, colour, seed, limit, bad_images, max_pixels, names, log)
+    try:
+        loaded = KNOWN[name].load(wanted)
+    except DownloadError:
+        if not auto or directory is not None:
+            raise
+        log(f"{KNOWN[name].title} is not in {cache_dir()} and could not be downloaded: training on digits that rawcnn "
+            "draws itself.")  # fmt: skip
+        loaded = _drawn(wanted)
+    splits = loaded.splits
+    if names is not None:
+        splits = {split: renamed(source, names) for split, source in splits.items()}
     if limit:
         splits = {split: source.sample(limit / len(source), seed) if limit < len(source) else source
                  for split, source in splits.items()}  # fmt: skip
     if colour:
         splits = {split: in_colour(source) for split, source in splits.items()}
     held_out = _held_out(splits, validation, seed)
-    train = held_out["train"]
     if sample < 1:
-        held_out["train"] = train.sample(sample, seed)
-    return DataSet(name, **held_out, bad=bad)
+        held_out["train"] = held_out["train"].sample(sample, seed)
+    digits = loaded.digits and names is None
+    return DataSet(loaded.name, **held_out, bad=loaded.bad, digits=digits)
+
+
+def load_dataset(
+    name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None, **options: object
+) -> DataSet:
+    """Load a data set by name (`"mnist"`, `"cifar10"`, `"drawn"`, ...) or the one in a directory (`"my/photos"`).
+
+    A folder of image files gives RGB, `colour=False` grey. `options` are those of `rawcnn.data.datasets.load`:
+    `validation`, `seed`, `sample`, `limit`, `colour`, `bad_images`, `max_pixels`, `class_names`, `log`.
+
+    Raises `DataError` for a directory that holds no data set, `UsageError` for an unknown name.
+
+    >>> load_dataset("drawn", limit=100, log=lambda _: None)
+    <DataSet drawn: 90 training, 10 validation and 100 test images of 28x28x1>
+    """
+    name = os.fspath(name_or_path)
+    if name not in NAMES:
+        if not Path(name).expanduser().exists() and os.sep not in name:
+            raise UsageError(
+                f"{name!r} is neither a data set nor a directory{_near(name)}. Data sets: {', '.join(KNOWN)}."
+            )
+        name, data_dir = "auto", name
+        if _recognise(_directory(data_dir)) == "folder":
+            options.setdefault("colour", True)
+    elif name == "folder":
+        options.setdefault("colour", True)
+    return load(name, data_dir, **options)  # type: ignore[arg-type]
 
 
 def in_colour(source: Labelled) -> Labelled:
@@ -101,21 +274,87 @@ def in_colour(source: Labelled) -> Labelled:
     return Source(np.repeat(source.images, 3, axis=3), source.labels, source.class_names)
 
 
-def _recognise(data_dir: str | os.PathLike[str], colour: bool) -> str:
-    if find_idx_files(data_dir):
-        return "mnist"
-    if has_cifar10(data_dir):
-        return "cifar10"
-    return "folder" if colour else "mnist"
+def renamed(source: Labelled, names: tuple[str, ...]) -> Labelled:
+    """`source` with other class names; raises `DataError` unless there is one for each class."""
+    if len(names) != len(source.class_names):
+        raise DataError(f"There are {len(source.class_names)} classes but {len(names)} class names. Give one a class.")
+    source = source.take(np.arange(len(source)))
+    source.class_names = names
+    return source
 
 
-def _held_out(splits: Mapping[str, Labelled], validation: float, seed: int) -> dict[str, Labelled]:
+# What was given ------------------------------------------------------------------------------------------------------
+
+# suffixes -> what such a file is, and what to do
+NOT_DATA = {
+    (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"): "an archive. Unpack it, and name the folder",
+    (".csv", ".tsv", ".parquet", ".xlsx", ".json"): (
+        "a table. Make arrays of it, and train in Python with rawcnn.Source(images, labels)"
+    ),
+    (
+        ".npz",
+        ".npy",
+        ".mat",
+    ): "arrays. Load them, and train in Python with rawcnn.Source(images, labels)",
+    (".pth", ".pt", ".keras", ".h5", ".hdf5", ".safetensors", ".ckpt", ".onnx", ".tflite"): (
+        "weights or a model, not images. Give it to load_weights, and name a data set here"
+    ),
+    (".pkl", ".pickle"): "a pickle, which can run any code and is never loaded. Save its arrays with numpy.savez",
+    (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"): "one image. Name the folder of all images",
+}
+
+
+def _directory(given: str | os.PathLike[str]) -> Path:
+    """`given` as a directory; raises `DataError` with the remedy if it is not one."""
+    text = os.fspath(given)
+    if not text.strip():
+        raise DataError("The name of the data directory is empty. Name one, as in --data_dir=photos, or leave it out.")
+    path = Path(text).expanduser()
+    if path.name == CIFAR10_ARCHIVE.name and path.is_file():
+        return path.parent
+    if not path.exists():
+        near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
+        hint = f" Did you mean {path.with_name(near[0])}?" if near else " Check the spelling."
+        raise DataError(f"{path} does not exist.{hint}")
+    if not path.is_dir():
+        suffix = path.suffix.lower()
+        what = next((what for suffixes, what in NOT_DATA.items() if suffix in suffixes), "a file. Name its folder")
+        raise DataError(f"{path} is {what}.")
+    return path
+
+
+def _recognise(directory: Path) -> str:
+    return next(name for name, known in KNOWN.items() if known.found_in(directory))
+
+
+def _near(name: str) -> str:
+    near = get_close_matches(name.lower(), NAMES, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names as they are given, or from a text file with one a line."""
+    if not isinstance(given, (str, os.PathLike)):
+        return tuple(given)
+    path = Path(given).expanduser()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The class names in {path} cannot be read: {error}. Give a text file, one name a line."
+        ) from None
+    return tuple(name for line in lines if (name := line.strip()))
+
+
+def _held_out(splits: Splits, validation: float, seed: int) -> Splits:
     """All three splits: those that are missing are cut off the training images."""
     found = dict(splits)
     missing = [split for split in ("test", "validation") if split not in found]
     if not missing:
         return found
     total = len(found["train"])
+    if validation == 0 and missing == ["validation"]:
+        return found | {"validation": found["train"].take(np.arange(0))}
     count = round(validation * total) if validation < 1 else round(validation)
     if count < 1 or count * len(missing) >= total:
         raise DataError(
@@ -124,43 +363,3 @@ def _held_out(splits: Mapping[str, Labelled], validation: float, seed: int) -> d
     for i, split in enumerate(missing):
         found["train"], found[split] = found["train"].split(count, seed + i)
     return found
-
-
-def _in_memory(
-    name: str,
-    data_dir: str | os.PathLike[str] | None,
-    or_drawn: bool,
-    colour: bool,
-    seed: int,
-    limit: int | None,
-    log: Log,
-) -> tuple[str, dict[str, Labelled]]:
-    if name == "drawn":
-        return name, _drawn(colour, seed, limit, log)
-    try:
-        if name == "mnist":
-            mnist = load_mnist(data_dir, log=log)
-            return name, {
-                "train": Source(mnist.train_images, mnist.train_labels, DIGITS),
-                "test": Source(mnist.test_images, mnist.test_labels, DIGITS),
-            }
-        cifar = load_cifar10(data_dir, log=log)
-        return name, {
-            "train": Source(cifar.train_images, cifar.train_labels, cifar.class_names),
-            "test": Source(cifar.test_images, cifar.test_labels, cifar.class_names),
-        }
-    except DownloadError:
-        if not or_drawn:
-            raise
-    what = {"mnist": "MNIST", "cifar10": "CIFAR-10"}[name]
-    log(f"{what} is not in {cache_dir()} and no mirror gave it: going on with digits that rawcnn draws itself.")
-    return "drawn", _drawn(colour, seed, limit, log)
-
-
-def _drawn(colour: bool, seed: int, limit: int | None, log: Log) -> dict[str, Labelled]:
-    splits: dict[str, Labelled] = {}
-    for split, count, split_seed in (("train", DRAWN_TRAIN, seed), ("test", DRAWN_TEST, TEST_SEED)):
-        count = limit or (count // DRAWN_COLOUR_SHARE if colour else count)
-        images, labels = drawn_digits(count, seed=split_seed, cache_dir=cache_dir() / "drawn", log=log)
-        splits[split] = Source(coloured(images, split_seed) if colour else images, labels, DIGITS)
-    return splits

@@ -1,7 +1,15 @@
-"""MNIST (LeCun, Bottou, Bengio and Haffner 1998, section III.A), and every data set in files of the same names."""
+"""MNIST (LeCun, Bottou, Bengio and Haffner 1998, section III.A), and every data set in files of the same form.
 
+Fashion-MNIST (Xiao, Rasul and Vollgraf 2017) and KMNIST (Clanuwat et al. 2018) have files of the same names, and are
+told by the checksum of their training labels or by the name of their folder. EMNIST (Cohen et al. 2017) has names of
+its own; its images are stored with rows and columns exchanged, and its letters are labelled from 1.
+"""
+
+import hashlib
 import os
 import pathlib
+import re
+import string
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -44,8 +52,28 @@ REMOTES = {
 NAMES = ", ".join(remote.name for remote in REMOTES.values())
 
 
+DIGITS = tuple("0123456789")
+FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+# name -> (MD5 of the gzipped training labels, as the makers publish it; what a folder's name then says; class names)
+SAME_FILES = {
+    "fashion-mnist": ("25c81989df183df01b3e8a0aad5dffbe", re.compile("fashion", re.IGNORECASE), FASHION),
+    "kmnist": ("e144d726b3acfaa3e44228e80efcd344", re.compile("kmnist|kuzushiji", re.IGNORECASE), KUZUSHIJI),
+}
+UPPER = tuple(string.ascii_uppercase)
+EMNIST = {
+    "letters": UPPER,
+    "digits": DIGITS,
+    "mnist": DIGITS,
+    "balanced": (*DIGITS, *UPPER, *"abdefghnqrt"),
+    "bymerge": (*DIGITS, *UPPER, *"abdefghnqrt"),
+    "byclass": (*DIGITS, *UPPER, *string.ascii_lowercase),
+}
+"""The sets of EMNIST and their classes (Cohen et al. 2017, table II; lower case that looks like upper is merged)."""
+
+
 class MnistArrays(NamedTuple):
-    """Training and test set: images uint8 `[N, H, W, 1]` in 0..255, labels int32 `[N]` in 0..9, and their directory."""
+    """Training and test set: images uint8 `[N, H, W, 1]` in 0..255, labels int32 `[N]` in 0..K-1, and the directory."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -55,7 +83,11 @@ class MnistArrays(NamedTuple):
 
 
 def load_mnist(
-    data_dir: str | os.PathLike[str] | None = None, *, download: bool = True, log: Callable[[str], None] = print
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = True,
+    num_classes: int = 10,
+    log: Callable[[str], None] = print,
 ) -> MnistArrays:
     """Read MNIST, or a data set in the same four files such as Fashion-MNIST or KMNIST, into memory.
 
@@ -76,8 +108,66 @@ def load_mnist(
             if not download:
                 raise
             files = _download_all(cache_dir() / "mnist", log)
-    train_images, train_labels = read_idx_pair(files["train_images"], files["train_labels"])
-    test_images, test_labels = read_idx_pair(files["test_images"], files["test_labels"])
+    return _read(files, num_classes)
+
+
+def load_emnist(directory: str | os.PathLike[str]) -> tuple[MnistArrays, tuple[str, ...]]:
+    """Read the one set of EMNIST that is in `directory` (or in `gzip/` in it), upright, and the names of its classes.
+
+    Raises `DataError` if files are missing or unfit, or if there are several sets.
+    """
+    found = find_emnist(directory)
+    whole = [name for name, files in found.items() if len(files) == len(REMOTES)]
+    if len(whole) != 1:
+        sets = f"{' and '.join(found)} ({'several' if whole else 'none of them whole'})" if found else "no set"
+        raise DataError(
+            f"{directory} has {sets} of EMNIST: put the four files of one set, such as emnist-letters-train-images-"
+            "idx3-ubyte.gz, into a folder of its own."
+        )
+    names = EMNIST[whole[0]]
+    first = 1 if whole[0] == "letters" else 0
+    arrays = _read(found[whole[0]], len(names) + first)
+    if first and 0 in (arrays.train_labels.min(), arrays.test_labels.min()):
+        raise DataError(f"{directory}: EMNIST's letters are labelled from 1, but there is a 0. Get the files again.")
+    upright = arrays._replace(
+        train_images=np.ascontiguousarray(arrays.train_images.transpose(0, 2, 1, 3)),
+        test_images=np.ascontiguousarray(arrays.test_images.transpose(0, 2, 1, 3)),
+        train_labels=arrays.train_labels - first,
+        test_labels=arrays.test_labels - first,
+    )
+    return upright, names
+
+
+def find_emnist(directory: str | os.PathLike[str]) -> dict[str, dict[str, pathlib.Path]]:
+    """The files of each set of EMNIST, by the same keys as `find_idx_files`, as far as they are there."""
+    found: dict[str, dict[str, pathlib.Path]] = {}
+    for name in EMNIST:
+        for key in REMOTES:
+            split, kind = key.split("_")
+            plain = f"emnist-{name}-{split}-{kind}-idx{3 if kind == 'images' else 1}-ubyte"
+            paths = [pathlib.Path(directory, folder, plain + end) for folder in ("", "gzip") for end in (".gz", "")]
+            if path := next((path for path in paths if path.is_file()), None):
+                found.setdefault(name, {})[key] = path
+    return found
+
+
+def told(arrays: MnistArrays) -> tuple[str, tuple[str, ...]]:
+    """Which data set the files of MNIST's names in `arrays.where` are, and the names of its ten classes.
+
+    "mnist" with digits, unless checksum or folder say that it is another.
+    """
+    where = pathlib.Path(arrays.where)
+    labels = where / REMOTES["train_labels"].name
+    md5 = hashlib.md5(labels.read_bytes(), usedforsecurity=False).hexdigest() if labels.is_file() else None
+    folders = "/".join(where.absolute().parts[-3:])
+    by_checksum = next(((name, known[2]) for name, known in SAME_FILES.items() if known[0] == md5), None)
+    by_folder = next(((name, known[2]) for name, known in SAME_FILES.items() if known[1].search(folders)), None)
+    return by_checksum or by_folder or ("mnist", DIGITS)
+
+
+def _read(files: dict[str, pathlib.Path], num_classes: int) -> MnistArrays:
+    train_images, train_labels = read_idx_pair(files["train_images"], files["train_labels"], num_classes=num_classes)
+    test_images, test_labels = read_idx_pair(files["test_images"], files["test_labels"], num_classes=num_classes)
     where = files["train_images"].parent
     if train_images.shape[1:] != test_images.shape[1:]:
         raise DataError(
@@ -97,7 +187,7 @@ def find_idx_files(directory: str | os.PathLike[str]) -> dict[str, pathlib.Path]
     that has most of them, since files of two data sets do not fit each other.
     """
     best: dict[str, pathlib.Path] = {}
-    for subfolder in ("", "mnist", "MNIST/raw", "raw"):
+    for subfolder in ("", "mnist", "MNIST/raw", "raw", "FashionMNIST/raw", "KMNIST/raw"):
         folder = pathlib.Path(directory, subfolder)
         found = {}
         for key, remote in REMOTES.items():
