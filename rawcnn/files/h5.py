@@ -1,21 +1,24 @@
-"""Reading weights that Keras saved as HDF5 (`.h5`, `.weights.h5`): plain arrays in the file itself, and nothing else.
+"""Weights in HDF5 as Keras saves them (`.h5`, `.weights.h5`): plain arrays in the file itself, and nothing else.
 
 An HDF5 file can be made to show what is in other files of the machine (links, external storage, virtual datasets), to
 declare arrays of any size, and to run in circles. So nothing is reached by a link but by the one hard link that every
 object has, no dataset is opened for its shape before its storage is known to be in the file, and what is declared may
 not exceed the file's size. Attributes, among them the net's own description, which may hold code, are never looked at.
 
-`h5py` is imported only here, and only when a file is read. Source: the HDF5 File Format Specification, version 3.0.
+`h5py` is imported only here, and only when a file is read or written.
+Source: the HDF5 File Format Specification, version 3.0.
 """
 
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from rawcnn.errors import DataError, UsageError
 from rawcnn.files.limits import MAX_ARRAYS, Unfit, count_of, fits_name, regular_file
+from rawcnn.files.whole import whole_file
 
 TYPES = frozenset(np.dtype(code) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"))
 MAX_DEPTH = 8
@@ -31,10 +34,7 @@ def read_h5(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     or external link, has a second name (a hard link), is stored elsewhere or virtual, compressed or in chunks, no array
     of numbers, or larger than the file can hold; `UsageError` if h5py is not installed.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError('Reading .h5 files needs h5py: pip install "rawcnn[convert]".') from error
+    h5py = _h5py()
     name = os.fspath(path)
     with regular_file(path) as (stream, size):
         if stream.read(len(SIGNATURE)) != SIGNATURE:
@@ -48,6 +48,35 @@ def read_h5(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # which one h5py raises depends on the byte that is wrong
         raise DataError(f"{name}: it is damaged or no file of Keras ({error}). {REMEDY}") from error
+
+
+def write_keras(path: str | os.PathLike[str], layers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Write the arrays of each layer, both in Keras's order, as the `.h5` file that `model.load_weights(path)` reads.
+
+    Every Keras from 2 on does, layer by layer, and `by_name=True` goes by the layers' names. `path` is, even after a
+    crash, the old file or the new one. Raises `UsageError` if h5py is not installed, `OSError` as writing does.
+    """
+    h5py = _h5py()
+    image = io.BytesIO()  # HDF5 goes back in its file, which may only grow
+    with h5py.File(image, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"3.0.0"
+        for name, arrays in layers.items():
+            group = file.create_group(name)
+            paths = [f"{name}/{part}:0" for part in arrays]
+            group.attrs["weight_names"] = [path.encode() for path in paths]
+            for place, values in zip(paths, arrays.values(), strict=True):
+                group[place] = values
+    with whole_file(path) as target:
+        target.write(image.getbuffer())
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise UsageError('.h5 files need h5py: pip install "rawcnn[convert]".') from error
+    return h5py
 
 
 def _read_all(h5py: Any, file: Any, size: int) -> dict[str, np.ndarray]:

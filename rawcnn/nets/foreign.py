@@ -137,11 +137,13 @@ def from_torch(arrays: Arrays, net: tf.Module) -> Foreign:
             "it is torchvision's GoogLeNet, which has batch normalisation, and 3x3 convolutions in place of the "
             "paper's 5x5. No net here has these."
         )
-    layers, rows, maps = _torch_layers(arrays), _rows(net), _maps_before(net)
+    layers, rows, maps = _torch_layers(arrays), _rows(net), maps_before(net)
     pairs = list(_pairs(layers, rows, {layer.name: layer.name.replace(".", "/") for layer in layers}))
     for layer, row in pairs:
         if layer.kind == DENSE and row.name in maps and "w" in layer.values:
             layer.values["w"] = _rows_first(layer.values["w"], maps[row.name])
+        if layer.kind == NORM and "gamma" not in row.shapes and (np.asarray(layer.values.get("gamma", 0)) == 1).all():
+            del layer.values["gamma"]  # PyTorch always has one
     of_torchvision = any(layer.name.split(".")[0] in TORCH_SECTIONS for layer in layers)
     hint = _hint(layers, rows, of_torchvision)
     return Foreign(_renamed(arrays, pairs), TORCH_PIXELS if of_torchvision else None, "", hint)
@@ -239,7 +241,7 @@ def _kind(shapes: Mapping[str, Sequence[int]]) -> str:
     return {4: CONVOLUTION, 2: DENSE}.get(len(shapes.get("w", ())), "")
 
 
-def _maps_before(net: tf.Module) -> dict[str, tuple[int, ...]]:
+def maps_before(net: tf.Module) -> dict[str, tuple[int, ...]]:
     """The shape (height, width, channels) that each dense row sees flattened, where it sees maps."""
     found: dict[str, tuple[int, ...]] = {}
     maps: tuple[int, ...] | None = None
@@ -249,7 +251,7 @@ def _maps_before(net: tf.Module) -> dict[str, tuple[int, ...]]:
         elif maps and isinstance(layer, Dense):
             found[name], maps = maps, None
     for name, _, head in net.heads if isinstance(net, Chain) else ():
-        found |= {f"{name}/{row}": shape for row, shape in _maps_before(head).items()}
+        found |= {f"{name}/{row}": shape for row, shape in maps_before(head).items()}
     return found
 
 

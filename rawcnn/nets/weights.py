@@ -10,16 +10,19 @@ import tensorflow as tf
 
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.errors import DataError, RunError, UsageError
-from rawcnn.files.h5 import read_h5
+from rawcnn.files.h5 import read_h5, write_keras
 from rawcnn.files.kinds import HDF5, NPZ, SAFETENSORS, UNKNOWN, kind_of, what_is
 from rawcnn.files.npz import read_npz, write_npz
 from rawcnn.files.safetensors import read_safetensors, write_safetensors
 from rawcnn.files.whole import whole_file
 from rawcnn.layers.variables import named_variables
+from rawcnn.nets.chain import Chain
 from rawcnn.nets.foreign import Foreign, from_keras, from_torch, is_keras, is_torch
+from rawcnn.nets.interchange import to_keras, to_torch
 
 READERS = {NPZ: read_npz, SAFETENSORS: read_safetensors, HDF5: read_h5}
 SUFFIXES = (".npz", ".safetensors")
+ENDINGS = {"rawcnn": SUFFIXES, "torch": (".safetensors",), "keras": (".h5",)}
 NAMED = 20  # of what does not fit; the rest is counted
 
 
@@ -74,13 +77,27 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise _unreadable(path, error) from error
 
 
-def save_weights(net: tf.Module, path: str | os.PathLike[str]) -> None:
+def save_weights(net: tf.Module, path: str | os.PathLike[str], *, names: str = "rawcnn") -> None:
     """Save all variables of `net` by path, as `.npz` or `.safetensors`, whichever `path` ends in.
 
-    `np.load(path)["c1/w"]` reads one back anywhere. Raises `UsageError` for another ending or a folder that does not
-    exist, before anything is written, and `OSError` as writing does; `path` is then as it was.
+    `np.load(path)["c1/w"]` reads one back anywhere. With `names="torch"` a `.safetensors` file is written whose names
+    and axes are PyTorch's, for `module.load_state_dict(safetensors.torch.load_file(path))`; with `names="keras"` an
+    `.h5` file for `model.load_weights(path)`; see `rawcnn.nets.interchange`.
+
+    Raises `UsageError` for another ending, a folder that does not exist or a row that the others do not have, before
+    anything is written, and `OSError` as writing does; `path` is then as it was.
     """
-    check_target(path, SUFFIXES)
+    if names not in ENDINGS:
+        raise UsageError(f"names={names!r} is unknown: choose one of {', '.join(ENDINGS)}.")
+    check_target(path, ENDINGS[names])
+    if names != "rawcnn" and not isinstance(net, Chain):
+        raise UsageError(f"Only nets that are a Chain are written with names={names!r}.")
+    if isinstance(net, Chain) and names == "keras":
+        write_keras(path, to_keras(net))
+        return
+    if isinstance(net, Chain) and names == "torch":
+        write_safetensors(path, to_torch(net))
+        return
     values = {name: v.numpy() for name, v in named_variables(net).items()}
     if Path(path).suffix.lower() == ".safetensors":
         write_safetensors(path, values)
@@ -94,7 +111,11 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
     if path.suffix.lower() not in suffixes:
         name = path.with_suffix(suffixes[0]).name
         ending = repr(path.suffix) if path.suffix else "no ending"
-        raise UsageError(f"{path}: weights are written as {' or '.join(suffixes)}, not {ending}. Call it {name}.")
+        other = next((other for other, endings in ENDINGS.items() if path.suffix.lower() in endings), "")
+        more = f" For {other.capitalize()}, say names={other!r}." if other not in ("", "rawcnn") else ""
+        raise UsageError(f"{path}: weights are written as {' or '.join(suffixes)}, not {ending}. Call it {name}.{more}")
+    if path.name.lower().endswith(".weights.h5"):
+        raise UsageError(f"{path}: Keras takes .weights.h5 for another format. Call it {path.name[:-11]}.h5.")
     if path.is_dir():
         raise UsageError(f"{path} is a directory. Give the name of a file, such as {path / ('weights' + suffixes[0])}.")
     if not path.parent.is_dir():
