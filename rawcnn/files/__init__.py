@@ -1,1 +1,1 @@
-"""File formats, each written whole or not at all and read with suspicion. This room knows no TensorFlow."""
+"""File formats, each written completely or not at all, and checked before use. This room knows no TensorFlow."""

@@ -1,9 +1,9 @@
 """Weights in HDF5 as Keras saves them (`.h5`, `.weights.h5`): plain arrays in the file itself, and nothing else.
 
 An HDF5 file can be made to show what is in other files of the machine (links, external storage, virtual datasets), to
-declare arrays of any size, and to run in circles. So nothing is reached by a link but by the one hard link that every
-object has, no dataset is opened for its shape before its storage is known to be in the file, and what is declared may
-not exceed the file's size. Attributes, among them the net's own description, which may hold code, are never looked at.
+declare arrays of any size, and to contain circles. So objects are reached only by the one hard link that each has, a
+dataset is asked for its shape only after its storage is known to be in the file, and declared sizes may not exceed the
+file's size. Attributes, such as the model's description, which may hold code, are never read.
 
 `h5py` is imported only here, and only when a file is read or written.
 Source: the HDF5 File Format Specification, version 3.0.
@@ -24,21 +24,21 @@ TYPES = frozenset(np.dtype(code) for code in ("f2", "f4", "f8", "i1", "i2", "i4"
 MAX_DEPTH = 8
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ROOTS = (b"model_weights", b"layers")  # where a whole model, and Keras 3, keep the layers; else they are at the top
-REMEDY = "Take another copy, or convert it to .npz or .safetensors where it was made."
+REMEDY = "Get another copy of the file, or convert it to .npz or .safetensors where it was made."
 
 
 def read_h5(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read the weights of a Keras file by their paths below the layers, such as `block1_conv1/block1_conv1/kernel:0`.
 
-    Raises `DataError`, which names the file, if it is missing, damaged or no HDF5 file, or if anything in it is a soft
-    or external link, has a second name (a hard link), is stored elsewhere or virtual, compressed or in chunks, no array
-    of numbers, or larger than the file can hold; `UsageError` if h5py is not installed.
+    Raises `DataError`, which names the file, if it is missing, damaged or not an HDF5 file, or if anything in it is a
+    soft or external link, has a second name (a hard link), is stored elsewhere, virtual, compressed or in chunks, is
+    not an array of numbers, or is larger than the file can hold; `UsageError` if h5py is not installed.
     """
     h5py = _h5py()
     name = os.fspath(path)
     with regular_file(path) as (stream, size):
         if stream.read(len(SIGNATURE)) != SIGNATURE:
-            raise DataError(f"{name}: it is no HDF5 file. {REMEDY}")
+            raise DataError(f"{name}: it is not an HDF5 file. {REMEDY}")
     try:
         with h5py.File(name, "r") as file:
             return _read_all(h5py, file, size)
@@ -47,7 +47,7 @@ def read_h5(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except MemoryError:
         raise
     except Exception as error:  # which one h5py raises depends on the byte that is wrong
-        raise DataError(f"{name}: it is damaged or no file of Keras ({error}). {REMEDY}") from error
+        raise DataError(f"{name}: it is damaged or not a file of Keras ({error}). {REMEDY}") from error
 
 
 def write_keras(path: str | os.PathLike[str], layers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
@@ -80,7 +80,7 @@ def _h5py() -> Any:
 
 
 def _read_all(h5py: Any, file: Any, size: int) -> dict[str, np.ndarray]:
-    """Judge every dataset first, then read them."""
+    """Check every dataset first, then read them."""
     datasets = dict(_datasets(h5py, _root(h5py, file)))
     total = 0
     for path, dataset in datasets.items():
@@ -113,7 +113,7 @@ def _datasets(h5py: Any, root: Any) -> Iterator[tuple[str, Any]]:
             name = raw.decode("utf-8", "replace")
             path = f"{above}/{name}" if above else name
             if not fits_name(name):
-                raise Unfit(f"{path[:200]!r} is no name of an array.")
+                raise Unfit(f"{path[:200]!r} is not the name of an array.")
             child = _child(h5py, group, name, path)
             if (address := _address(h5py, child)) in seen:
                 raise Unfit(f"{path!r} is a second name for something that has one, and such hard links are refused.")

@@ -8,7 +8,7 @@ An IDX file is a header and then the values, all big-endian (LeCun's MNIST page 
     d x uint32        the size of each dimension, the number of items first
     the values        row-major, nothing after them
 
-The header comes from a file that may be damaged or hostile, so it is believed only as far as the file can back it.
+The header comes from a file that may be damaged or hostile, so it is trusted only as far as the file's size allows.
 """
 
 import gzip
@@ -33,10 +33,10 @@ def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None) -> np.nda
     """Read one IDX file of unsigned bytes into a uint8 array of the shape that its header declares.
 
     The file may be plain or gzipped, whatever its name: its first bytes decide. No more is ever read than the header
-    declares and one byte, so a small file cannot grow without limit in memory. `ndim`, if given, is the number of
+    declares and one byte, so a small file cannot fill the memory. `ndim`, if given, is the number of
     dimensions that the file must have: 3 for images `[N, H, W]`, 1 for labels `[N]`.
 
-    Raises `DataError`, which names the file, if it is missing, truncated, too long, damaged, or no such IDX file.
+    Raises `DataError`, which names the file, if it is missing, truncated, too long, damaged, or not such an IDX file.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +128,7 @@ def _read_shape(stream: io.BufferedIOBase, path: pathlib.Path, ndim: int | None)
 
 
 def _read_values(stream: io.BufferedIOBase, path: pathlib.Path, shape: tuple[int, ...], most: int) -> np.ndarray:
-    """Read exactly the declared values; `most` is what a file of this size is believed to hold."""
+    """Read exactly the declared values; `most` is the most that a file of this size can hold."""
     size = math.prod(shape)
     declared = f"its header declares {'x'.join(map(str, shape))} = {size} bytes of values"
     if size > MAX_BYTES:

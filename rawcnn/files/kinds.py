@@ -66,7 +66,7 @@ KINDS = {
     "json": Kind("text (JSON), such as the list or the settings that come with weights", _GIVE),
     "text": Kind("text, such as CSV", _GIVE),
     "empty": Kind("empty (0 bytes)", "Copy or download it again."),
-    UNKNOWN: Kind("no file of weights that rawcnn knows", f"It is damaged, or of another program. {_GIVE}"),
+    UNKNOWN: Kind("not a weight file that rawcnn knows", f"It is damaged, or another program wrote it. {_GIVE}"),
 }
 
 _STARTS = (  # in this order

@@ -1,4 +1,4 @@
-"""What is believed of a file that may be damaged or hostile, before any memory is taken for it."""
+"""How far a file that may be damaged or hostile is trusted, before any memory is taken for it."""
 
 import io
 import math
@@ -22,7 +22,7 @@ NAME = re.compile(r"[\w.:-]{1,100}(/[\w.:-]{1,100}){0,15}")
 
 
 class Unfit(Exception):
-    """What is wrong with a file, for its reader to name it: the words follow the name."""
+    """What is wrong with a file. Whoever opened the file catches it and puts the file's name before its words."""
 
 
 def most_unpacked(packed: int) -> int:
@@ -37,7 +37,7 @@ def most_unpacked(packed: int) -> int:
 
 
 def fits_name(name: str) -> bool:
-    """Whether an array may be called so: words joined by `/`, none of them `.` or `..`, nothing unprintable.
+    """Whether an array may have this name: words joined by `/`, none of them `.` or `..`, nothing unprintable.
 
     >>> [fits_name(name) for name in ("c1/w", "block1_conv1_W_1:0", "../w", "/w", "a b", "")]
     [True, True, False, False, False, False]
@@ -46,7 +46,7 @@ def fits_name(name: str) -> bool:
 
 
 def count_of(shape: Sequence[int]) -> int | None:
-    """The number of values in `shape`, or None if it is no shape: a side that is negative, or too many of them."""
+    """The number of values in `shape`, or None if it is not a shape: a side that is negative, or too many of them."""
     return None if len(shape) > MAX_DIMS or any(side < 0 for side in shape) else math.prod(shape)
 
 
@@ -63,7 +63,9 @@ def regular_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]
         if stat.S_ISDIR(mode):
             raise DataError(f"{name}: it is a directory. Give the path of a file in it.")
         if not stat.S_ISREG(mode):
-            raise DataError(f"{name}: it is no regular file. Copy its content to one first.")
+            raise DataError(
+                f"{name}: it is not a regular file but a pipe or a device. Copy its content to a file first."
+            )
         with open(path, "rb") as file:
             yield file, os.fstat(file.fileno()).st_size
     except DataError:

@@ -1,13 +1,13 @@
-"""`.npz` files, the archives of `.npy` members that `np.savez` writes: written fast, read with suspicion.
+"""`.npz` files, the archives of `.npy` members that `np.savez` writes: written fast, and checked before it is trusted.
 
 `numpy.load` takes the memory that a member's header declares before it looks whether the member has so many bytes, and
-unpacks whatever a ZIP entry announces. Here the directory of the archive is judged first, then each header is compared
+unpacks whatever a ZIP entry announces. Here the directory of the archive is checked first, then each header is compared
 with its member's size, and only then is memory taken. Only headers as NumPy itself writes them are read, by a regular
-expression: no literal is evaluated, and no object is ever unpickled.
+expression: literals are never evaluated, and objects are never unpickled.
 
 `np.savez` copies every array in pieces and sums each piece before it is written, in one thread. Here the arrays' own
 memory is written, and other threads sum the next arrays meanwhile. Members are stored, not compressed; sizes are always
-64-bit. There are no dates, so equal arrays make equal files.
+64-bit. Dates are left out, so equal arrays make equal files.
 
 Sources: NumPy's `numpy.lib.format`; PKWARE's APPNOTE 6.3.9, sections 4.3 and 4.5.3; Fifield, "A better zip bomb"
 (2019), whose entries overlap.
@@ -40,7 +40,7 @@ HEADER = re.compile(
     rb"\{'descr': '[<>|=]?(?P<type>[a-z]\d)', 'fortran_order': (?P<order>False|True), "
     rb"'shape': \((?P<shape>(\d{1,19}, ?)*\d{0,19})\),? ?\} *\n"
 )
-REMEDY = "Take another copy of the file."
+REMEDY = "Get another copy of the file."
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -48,7 +48,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Stored and deflated members are read, of bools, integers and floats. Raises `DataError`, which names the file, if it
     is missing, damaged or truncated, if a member has another form, name or type, declares another size than it has or
-    is there twice, or if the members would unpack to more than `most_unpacked` allows or lie upon each other.
+    appears twice, or if the members would unpack to more than `most_unpacked` allows or overlap.
     """
     with regular_file(path) as (file, size):
         try:
@@ -61,20 +61,20 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         except (OSError, MemoryError):
             raise
         except Exception as error:  # which one zipfile and zlib raise depends on the byte that is wrong
-            raise DataError(f"{os.fspath(path)}: it is damaged or no .npz file ({error}). {REMEDY}") from error
+            raise DataError(f"{os.fspath(path)}: it is damaged or not an .npz file ({error}). {REMEDY}") from error
 
 
 def _check_directory(members: list[zipfile.ZipInfo], size: int) -> None:
-    """Judge the archive's own list of members, before any of them is opened."""
+    """Check the archive's own list of members, before any of them is opened."""
     if len(members) > MAX_ARRAYS:
         raise Unfit(f"it has {len(members):,} members; at most {MAX_ARRAYS:,} are read.")
     names: set[str] = set()
     for member in members:
         name = member.filename
         if not name.endswith(".npy") or not fits_name(name):
-            raise Unfit(f"its member {name[:80]!r} has no name of an array.")
+            raise Unfit(f"its member {name[:80]!r} is not named as an array is.")
         if name in names:
-            raise Unfit(f"its member {name!r} is there twice.")
+            raise Unfit(f"its member {name!r} appears twice.")
         names.add(name)
         if member.comment or len(member.extra) > MAX_EXTRA:
             raise Unfit(f"its member {name!r} has more about it than its sizes.")
@@ -83,7 +83,7 @@ def _check_directory(members: list[zipfile.ZipInfo], size: int) -> None:
         if member.compress_type == zipfile.ZIP_STORED and member.file_size != member.compress_size:
             raise Unfit(f"its member {name!r} is stored as it is, but with two sizes.")
     if sum(member.compress_size for member in members) > size:
-        raise Unfit("its members lie upon each other: together they are larger than the file.")
+        raise Unfit("its members overlap: together they are larger than the file.")
     unpacked = sum(member.file_size for member in members)
     if unpacked > most_unpacked(size):
         raise Unfit(f"it would unpack from {size:,} to {unpacked:,} bytes; at most {most_unpacked(size):,} are read.")
@@ -109,13 +109,13 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[np.dtype, bool, tuple[in
     start = stream.read(8)
     version = start[6:]
     if start[:6] != MAGIC or version not in (b"\1\0", b"\2\0"):
-        raise Unfit(f"its member {name!r} is no .npy file of version 1 or 2.")
+        raise Unfit(f"its member {name!r} is not a .npy file of version 1 or 2.")
     form = "<H" if version == b"\1\0" else "<I"
     (length,) = struct.unpack(form, stream.read(struct.calcsize(form)))
     header = stream.read(length) if length <= MAX_HEADER else b""
     match = HEADER.fullmatch(header)
     if match is None or match["type"].decode() not in TYPES:
-        raise Unfit(f"its member {name!r} has no header of numbers as NumPy writes it: {header[:80]!r}.")
+        raise Unfit(f"its member {name!r} does not have a header as NumPy writes it for numbers: {header[:80]!r}.")
     text = header.decode("latin1")
     mark = text[text.index("'descr': '") + 10]
     dtype = np.dtype((mark if mark in "<>" else "") + match["type"].decode())

@@ -4,7 +4,7 @@
     the header                {"c1/w": {"dtype": "F32", "shape": [5, 5, 1, 6], "data_offsets": [0, 600]}, ...}
     the values                row-major, little-endian, without gaps
 
-The whole header is judged before memory is taken for any value: known types, shapes that agree with their bytes, no
+The whole header is checked before memory is taken for any value: known types, shapes that agree with their bytes, no
 gaps, no overlap, nothing after the end. Source: the format's description at github.com/huggingface/safetensors.
 """
 
@@ -26,7 +26,7 @@ TYPES = {
 }  # fmt: skip
 BFLOAT16 = "BF16"  # NumPy has no such type: read as float32, which holds every one of its values
 ALIGNMENT = 8
-REMEDY = "Take another copy of the file."
+REMEDY = "Get another copy of the file."
 
 
 class _Entry(NamedTuple):
@@ -42,16 +42,16 @@ class _Entry(NamedTuple):
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read all arrays of a `.safetensors` file by name, in the order of their bytes; BF16 becomes float32.
 
-    Raises `DataError`, which names the file, if it is missing, truncated or too long, or if its header is too long, no
-    such JSON, names an array twice or oddly, has an unknown type, or sizes that do not agree with each other and with
-    the file.
+    Raises `DataError`, which names the file, if it is missing, truncated or too long, or if its header is too long or
+    not such JSON, names an array twice or oddly, or has an unknown type, or sizes that do not agree with each other and
+    with the file.
     """
     with regular_file(path) as (file, size):
         try:
             length = int.from_bytes(file.read(8), "little")
             if size < 10 or not 2 <= length <= min(MAX_HEADER, size - 8):
                 raise Unfit(
-                    f"it is truncated or no .safetensors file: it has {size:,} bytes and its header would have "
+                    f"it is truncated or not a .safetensors file: it has {size:,} bytes and its header would have "
                     f"{length:,}; at most {MAX_HEADER:,} are read."
                 )
             entries = _entries(file.read(length))
@@ -87,13 +87,13 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndar
 
 
 def _entries(text: bytes) -> list[_Entry]:
-    """The header's arrays by their place, without `__metadata__`, which says nothing that is needed."""
+    """The header's arrays by their place, without `__metadata__`, which is not needed."""
     if text[:1] != b"{":
         raise Unfit("its header does not begin with '{'.")
     try:
         header = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise Unfit(f"its header is no JSON of arrays ({error}).") from error
+        raise Unfit(f"its header is not JSON of arrays ({error}).") from error
     header.pop("__metadata__", None)
     if len(header) > MAX_ARRAYS:
         raise Unfit(f"it has {len(header):,} arrays; at most {MAX_ARRAYS:,} are read.")
@@ -102,14 +102,14 @@ def _entries(text: bytes) -> list[_Entry]:
 
 def _entry(name: str, fields: Any) -> _Entry:
     if not fits_name(name):
-        raise Unfit(f"{name[:80]!r} is no name of an array.")
+        raise Unfit(f"{name[:80]!r} is not the name of an array.")
     if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
-        raise Unfit(f"its header tells of {name!r} something else than dtype, shape and data_offsets.")
+        raise Unfit(f"its header does not say dtype, shape and data_offsets of {name!r}, or says more.")
     kind, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(kind, str) or (kind not in TYPES and kind != BFLOAT16):
         raise Unfit(f"{name!r} has the type {str(kind)[:20]!r}; known are {', '.join(TYPES)} and {BFLOAT16}.")
     if not _whole_numbers(shape) or not _whole_numbers(offsets) or len(offsets) != 2:
-        raise Unfit(f"the shape or the offsets of {name!r} are no lists of whole numbers.")
+        raise Unfit(f"the shape or the offsets of {name!r} are not lists of whole numbers.")
     return _Entry(name, kind, tuple(shape), *offsets)
 
 
@@ -148,9 +148,9 @@ def _whole_numbers(value: Any) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name appears twice")
     return found
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: a reader, a crash or a second process never meets a part of one."""
+"""Files that are written completely or not at all: nobody ever sees a part of one, even after a crash."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Write a file beside `path`, and give it that name when the block ends well and its bytes are on the disk.
+    """Write a file next to `path`, and rename it to `path` once the block has ended well and the bytes are on the disk.
 
     If the block raises, or the disk is full, `path` stays as it was. Raises `OSError` as `open` and `write` do.
     """
@@ -28,9 +28,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def begin_sync(file: BinaryIO) -> None:
-    """Let the disk begin with what was written so far, where the system can, so that the sync at the end waits less."""
+    """Let the disk start with what was written so far, where the system can, so that the final sync waits less."""
     if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):  # no file of a disk
+        with suppress(OSError):  # not a file on a disk
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 

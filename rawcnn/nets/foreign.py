@@ -36,7 +36,7 @@ KERAS = {f"block{block}_conv{i}": f"conv{block}_{i}" for block in range(1, 6) fo
 """Layers of `keras.applications` VGG16 and VGG19, and the rows of `vgg16` and `vgg19`."""
 
 NUMBERED = re.compile(r"(conv2d|dense|batch_normalization)(?:_(\d{1,6}))?$")
-"""What Keras calls a layer that was given no name: it counts each class."""
+"""What Keras calls a layer whose name nobody gave: it counts each class."""
 
 TORCH_SECTIONS = ("features", "classifier", "pre_logits", "head")
 """torchvision's AlexNet and VGG number layers within two sequences; timm's VGG has the last two for the classifier."""
@@ -162,7 +162,7 @@ def _keras_layers(arrays: Arrays) -> list[Layer]:
     for path, names in groups.items():
         layer = path.rpartition("/")[2]
         if layer in layers:
-            raise DataError(f"the layer {layer!r} is there twice, in two nets of one file. Save them apart.")
+            raise DataError(f"the layer {layer!r} appears twice, in two nets of one file. Save them apart.")
         values, called = {}, {}
         norm = len(names) > 2 and all(arrays[name].ndim == 1 for name in names)
         for k, name in enumerate(sorted(names)):

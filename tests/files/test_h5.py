@@ -130,8 +130,8 @@ OTHERS = {
     "a circle": (fill_recursively, "a second name"),
     "deep": (nest, "groups more than 8 deep"),
     "one dataset of many names": (name_one_dataset_often, "a second name"),
-    "a name that prints": (lambda f: f.create_dataset("\x1b[31m", data=B), "no name of an array"),
-    "a name of blanks": (lambda f: f.create_dataset("a b", data=B), "no name of an array"),
+    "a name that prints": (lambda f: f.create_dataset("\x1b[31m", data=B), "not the name of an array"),
+    "a name of blanks": (lambda f: f.create_dataset("a b", data=B), "not the name of an array"),
 }
 
 
@@ -155,7 +155,7 @@ def test_no_attribute_is_read(path):
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x89HDF\r\n\x1a\n", b"<html>"])
 def test_no_hdf5(path, content):
     path.write_bytes(content)
-    refuses(path, "no HDF5 file" if len(content) != 8 else "damaged")
+    refuses(path, "not an HDF5 file" if len(content) != 8 else "damaged")
 
 
 def test_every_cut(path):

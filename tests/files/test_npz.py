@@ -71,22 +71,25 @@ HEADERS = {
     "40 GB": (npy(declares((10**10,)), bytes(8)), "declares 10000000000 of float32, but has 8 bytes"),
     "one too many": (npy(declares((3,)), bytes(8)), "declares 3 of float32, but has 8 bytes"),
     "one too few": (npy(declares((1,)), bytes(8)), "declares 1 of float32, but has 8 bytes"),
-    "negative": (npy(declares((-2,)), bytes(8)), "no header of numbers"),
+    "negative": (npy(declares((-2,)), bytes(8)), "not have a header as NumPy writes it"),
     "over every limit": (npy(declares((10**19 - 1,) * 30), bytes(8)), "but has 8 bytes"),
     "33 sides": (npy(declares((1,) * 33), bytes(4)), "but has 4 bytes"),
-    "objects": (npy(declares((1,), "|O"), b"cos\nsystem\n(S'false'\ntR."), "no header of numbers"),
-    "text": (npy(declares((1,), "<U2"), bytes(8)), "no header of numbers"),
-    "records": (npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }"), "no header of numbers"),
-    "complex": (npy(declares((1,), "<c8"), bytes(8)), "no header of numbers"),
-    "odd width": (npy(declares((1,), "<f3"), bytes(3)), "no header of numbers"),
-    "an expression": (npy("__import__('os').system('true')"), "no header of numbers"),
-    "deep": (npy("(" * 4000), "no header of numbers"),
-    "endless": (npy(" " * 60_000), "no header of numbers"),
-    "version 3": (npy(declares((2,)), bytes(8), b"\3\0"), "no .npy file of version 1 or 2"),
-    "no magic": (b"plain text", "no .npy file"),
-    "empty": (b"", "no .npy file"),
+    "objects": (npy(declares((1,), "|O"), b"cos\nsystem\n(S'false'\ntR."), "not have a header as NumPy writes it"),
+    "text": (npy(declares((1,), "<U2"), bytes(8)), "not have a header as NumPy writes it"),
+    "records": (
+        npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }"),
+        "not have a header as NumPy writes it",
+    ),
+    "complex": (npy(declares((1,), "<c8"), bytes(8)), "not have a header as NumPy writes it"),
+    "odd width": (npy(declares((1,), "<f3"), bytes(3)), "not have a header as NumPy writes it"),
+    "an expression": (npy("__import__('os').system('true')"), "not have a header as NumPy writes it"),
+    "deep": (npy("(" * 4000), "not have a header as NumPy writes it"),
+    "endless": (npy(" " * 60_000), "not have a header as NumPy writes it"),
+    "version 3": (npy(declares((2,)), bytes(8), b"\3\0"), "not a .npy file of version 1 or 2"),
+    "no magic": (b"plain text", "not a .npy file"),
+    "empty": (b"", "not a .npy file"),
     "cut": (GOOD[:9], "damaged"),
-    "4 GB of header": (b"\x93NUMPY\2\0\xff\xff\xff\xff", "no header of numbers"),
+    "4 GB of header": (b"\x93NUMPY\2\0\xff\xff\xff\xff", "not have a header as NumPy writes it"),
 }
 
 
@@ -105,12 +108,12 @@ def test_version_2_of_the_header(tmp_path):
     "name", ["../w.npy", "/w.npy", "a/../w.npy", "w.py", "w", "a b.npy", "a//b.npy", "\x1b[31m.npy", "x" * 101 + ".npy"]
 )
 def test_names_of_members(tmp_path, name):
-    refuses(packed(tmp_path / "a.npz", [(name, GOOD)]), "has no name of an array")
+    refuses(packed(tmp_path / "a.npz", [(name, GOOD)]), "is not named as an array is")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_is_there_twice(tmp_path):
-    refuses(packed(tmp_path / "a.npz", [("w.npy", GOOD), ("w.npy", GOOD)]), "there twice")
+    refuses(packed(tmp_path / "a.npz", [("w.npy", GOOD), ("w.npy", GOOD)]), "appears twice")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -152,7 +155,7 @@ def directory_entry(content, change):
     ("change", "rule"),
     [
         ({24: 2**31}, "with two sizes"),
-        ({20: 2**31, 24: 2**31}, "lie upon each other"),
+        ({20: 2**31, 24: 2**31}, "members overlap"),
         ({16: 1}, "CRC"),
         ({42: 2**31}, "damaged"),
         ({8: 1}, "encrypted"),
@@ -173,7 +176,7 @@ def test_members_that_share_their_bytes(tmp_path):
     entries = b"".join(whole[begin:end].replace(b"w000", b"w%03d" % i) for i in range(300))
     tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 300, 300, len(entries), begin, 0)
     path.write_bytes(whole[:begin] + entries + tail)
-    refuses(path, "lie upon each other")
+    refuses(path, "members overlap")
 
 
 def test_truncation_anywhere_and_flipped_bytes(tmp_path):
@@ -197,4 +200,4 @@ def test_what_is_no_file(tmp_path):
     refuses(tmp_path, "is a directory")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        refuses(tmp_path / "pipe", "no regular file")
+        refuses(tmp_path / "pipe", "not a regular file")

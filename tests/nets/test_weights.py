@@ -142,8 +142,8 @@ def test_what_the_file_is_and_what_to_do_with_it(tmp_path):
         ("w.csv", b"epoch,loss\n1,2.3\n", "it is text, such as CSV. Give a file of weights"),
         ("w.npz", b"<html>", "it is a web page.*Download the file itself"),
         ("w.h5", b"version https://git-lfs", "a pointer of Git LFS.*git lfs pull"),
-        ("w.safetensors", bytes(range(200, 250)), r"no .safetensors file"),
-        ("w.bin", bytes(range(200, 250)), "no file of weights that rawcnn knows"),
+        ("w.safetensors", bytes(range(200, 250)), r"not a .safetensors file"),
+        ("w.bin", bytes(range(200, 250)), "not a weight file that rawcnn knows"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(RunError, match=words) as error:
