@@ -39,7 +39,7 @@ def main() -> None:
     print(f"Machine: {machine_line()}.\nepoch  resident MB")
     for now in fit(state, step, data.train, batch_size=batch_size, epochs=args.epochs, seed=0):
         if now.epoch_ended:
-            evaluate(eval_step, data.validation)
+            evaluate(eval_step, data.validation or data.test)
             print(f"{now.epoch:5}  {resident_mb():11.1f}", flush=True)
 
 

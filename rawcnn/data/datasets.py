@@ -36,14 +36,14 @@ Splits = dict[str, Labelled]
 class DataSet:
     """`train` to learn from, `validation` to watch after each epoch, `test` to be looked at once, at the end.
 
-    `validation` has no images (`len(data.validation) == 0`) where all were wanted for training (`validation=0`): then
+    `validation` is None where all images were wanted for training (`validation=0`): then
     the test images are the only judge. `digits`: whether the classes are handwritten digits or letters, so that a photo
     of one may be read as such. `bad` says why each file that was skipped is bad.
     """
 
     name: str
     train: Labelled
-    validation: Labelled
+    validation: Labelled | None
     test: Labelled
     bad: Mapping[str, str] = field(default_factory=dict)
     digits: bool = False
@@ -63,7 +63,7 @@ class DataSet:
     def describe(self) -> str:
         """Sizes, shape and classes in two lines."""
         height, width, channels = self.train.shape
-        held_out = f"{len(self.validation):,} validation and " if len(self.validation) else "no validation and "
+        held_out = "no validation and " if self.validation is None else f"{len(self.validation):,} validation and "
         sizes = f"{len(self.train):,} training, {held_out}{len(self.test):,} test images"
         shape = f"of {height}x{width}x{channels}" if height else "in files, each of its own size"
         names = self.train.class_names
@@ -75,9 +75,11 @@ class DataSet:
     def _repr_html_(self) -> str:
         """For notebooks: a row for each split, then what the training images are."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        counts = {f"{split} images": f"{len(source):,}" for split, source in splits.items()}
+        counts = {
+            f"{split} images": "none" if source is None else f"{len(source):,}" for split, source in splits.items()
+        }
         facts = {name: fact for name, fact in self.train.facts().items() if name != "images"}
-        return html_table({"data set": self.name, **counts, **facts, "names": ", ".join(self.train.class_names[:20])})
+        return html_table({"data set": self.name, **sizes, **facts, "names": ", ".join(self.train.class_names[:20])})
 
 
 # The data sets -------------------------------------------------------------------------------------------------------
@@ -200,7 +202,7 @@ def load(
     That is what `data_dir` holds; without one MNIST, for a `colour` net CIFAR-10, and digits that rawcnn draws itself
     if they cannot be downloaded. `validation`, a fraction below 1 or a count, says how many of the training images,
     drawn by `seed`, to hold out where the data set has no validation images of its own (0: none, `validation` is then
-    empty); a folder without test images gives as many of them too. `sample` (0 ... 1) keeps that fraction of the
+    None); a folder without test images gives as many of them too. `sample` (0 ... 1) keeps that fraction of the
     training images of each class; `limit` takes no more than so many images. For a `colour` net grey images become
     colour ones; without it files are read as grey. `class_names`: names, or a text file with one a line.
 
@@ -233,11 +235,11 @@ def load(
                  for split, source in splits.items()}  # fmt: skip
     if colour:
         splits = {split: in_colour(source) for split, source in splits.items()}
-    held_out = _held_out(splits, validation, seed)
+    train, held_out, test = _held_out(splits, validation, seed)
     if sample < 1:
-        held_out["train"] = held_out["train"].sample(sample, seed)
+        train = train.sample(sample, seed)
     digits = loaded.digits and names is None
-    return DataSet(loaded.name, **held_out, bad=loaded.bad, digits=digits)
+    return DataSet(loaded.name, train, held_out, test, bad=loaded.bad, digits=digits)
 
 
 def load_dataset(
@@ -346,20 +348,19 @@ def _names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(name for line in lines if (name := line.strip()))
 
 
-def _held_out(splits: Splits, validation: float, seed: int) -> Splits:
-    """All three splits: those that are missing are cut off the training images."""
-    found = dict(splits)
-    missing = [split for split in ("test", "validation") if split not in found]
-    if not missing:
-        return found
-    total = len(found["train"])
+def _held_out(splits: Splits, validation: float, seed: int) -> tuple[Labelled, Labelled | None, Labelled]:
+    """Training, validation and test images: splits that are missing are cut off the training images."""
+    train = splits["train"]
+    missing = [split for split in ("test", "validation") if split not in splits]
     if validation == 0 and missing == ["validation"]:
-        return found | {"validation": found["train"].take(np.arange(0))}
-    count = round(validation * total) if validation < 1 else round(validation)
-    if count < 1 or count * len(missing) >= total:
+        return train, None, splits["test"]
+    count = round(validation * len(train)) if validation < 1 else round(validation)
+    if missing and (count < 1 or count * len(missing) >= len(train)):
         raise DataError(
-            f"{count} of {total:,} images cannot be held out for {' and '.join(missing)}: choose another --validation."
+            f"{count} of {len(train):,} images cannot be held out for {' and '.join(missing)}: choose another "
+            "--validation."
         )
+    found = dict(splits)
     for i, split in enumerate(missing):
-        found["train"], found[split] = found["train"].split(count, seed + i)
-    return found
+        train, found[split] = train.split(count, seed + i)
+    return train, found["validation"], found["test"]

@@ -162,7 +162,8 @@ def test_nothing_is_held_out_where_nothing_is_missing(tmp_path, rng):
 
 def test_with_no_validation_the_test_images_are_the_only_judge(cifar_dir, tmp_path, rng):
     data = datasets.load("cifar10", cifar_dir, validation=0)
-    assert (len(data.train), len(data.validation), len(data.test)) == (200, 0, 40)
+    assert (len(data.train), data.validation, len(data.test)) == (200, None, 40)
+    assert "<td>none</td>" in data._repr_html_()
     assert "200 training, no validation and 40 test images" in data.describe()
     for name in ("ant", "bee"):
         make_images(tmp_path / "pictures" / name, rng, 5)
