@@ -75,7 +75,7 @@ class DataSet:
     def _repr_html_(self) -> str:
         """For notebooks: a row for each split, then what the training images are."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        counts = {
+        sizes = {
             f"{split} images": "none" if source is None else f"{len(source):,}" for split, source in splits.items()
         }
         facts = {name: fact for name, fact in self.train.facts().items() if name != "images"}
