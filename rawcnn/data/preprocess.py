@@ -34,10 +34,11 @@ class Preprocess:
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         if self.resize and images.shape[1:3] != (self.resize, self.resize):
             images = tf.image.resize(images, (self.resize, self.resize))
+        images = tf.cast(images, tf.float32)  # before padding: TFLite has no padding of uint8
         if self.pad:
             images = tf.pad(images, [[0, 0], [self.pad] * 2, [self.pad] * 2, [0, 0]])
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        return tf.cast(images, tf.float32) * ((high - low) / np.float32(255.0)) + low
+        return images * ((high - low) / np.float32(255.0)) + low
 
     def as_dict(self) -> dict[str, Any]:
         """For a checkpoint: `Preprocess(**saved)` makes it again."""

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from rawcnn import ops
+from rawcnn.errors import UsageError
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 Shape = tuple[int, ...]
@@ -35,6 +37,15 @@ class Layer(tf.Module):
     def multiply_adds(self) -> int:
         """Multiplications by a weight, per image; additions of a bias and activations are not counted."""
         return 0
+
+
+def check_training(training: object) -> None:
+    """Raise `UsageError` unless `training` is True or False, as a tensor is not."""
+    if not isinstance(training, bool | np.bool_):
+        raise UsageError(
+            f"training is a Python bool, True or False, not {training!r}: a graph is traced for one of them. In a "
+            "tf.function pass it as a Python value, or write one function for training and another for testing."
+        )
 
 
 def activate(x: tf.Tensor, activation: Activation | None) -> tf.Tensor:

@@ -98,11 +98,17 @@ class PartialConv2D(Layer):
     ):
         height, width, channels = ops.spatial(input_shape, "PartialConv2D")
         table = ops.connections(table) if isinstance(table, str) else np.asarray(table, bool)
-        if table.ndim != 2 or len(table) != channels or not table.any(axis=0).all():
+        if table.ndim != 2:
+            raise UsageError(f"The connection table is [in, out], two axes, not {table.ndim}: {table.shape}.")
+        if len(table) != channels:
             raise UsageError(
-                f"The connection table is {'x'.join(map(str, table.shape))}, but the input has {channels} maps: it "
-                f"needs {channels} rows, and at least one connection in every column."
+                f"The connection table has {len(table)} rows and {table.shape[1]} columns, but the input has "
+                f"{channels} maps: it needs {channels} rows, one for each input map."
             )
+        if not table.size or not table.any(axis=0).all():
+            empty = np.flatnonzero(~table.any(axis=0)) + 1
+            which = f"column {empty[0]} has none" if len(empty) else "there is no column"
+            raise UsageError(f"The connection table needs a connection in every column, but {which}.")
         out = [ops.window_shape(length, size, 1, padding) for length in (height, width)]
         super().__init__(input_shape, (*out, table.shape[1]))
         self.table, self.padding, self.activation, self.window = table, padding, activation, (size, 1)

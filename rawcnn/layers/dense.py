@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from rawcnn import ops
 from rawcnn.errors import UsageError
-from rawcnn.layers.base import Activation, Layer, activate
+from rawcnn.layers.base import Activation, Layer, activate, check_training
 from rawcnn.layers.variables import (
     Initializer,
     bias_variable,
@@ -65,6 +65,7 @@ class Dropout(Layer):
         self.calls = counter_variable()
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        check_training(training)
         if not training or self.rate == 0:
             return x
         key = tf.stack([tf.constant(self.seed, tf.int64), self.calls.read_value()])

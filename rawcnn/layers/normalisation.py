@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from rawcnn import ops
-from rawcnn.layers.base import Activation, Layer, activate
+from rawcnn.layers.base import Activation, Layer, activate, check_training
 from rawcnn.layers.variables import (
     bias_variable,
     constant,
+    counter_variable,
     statistic_variable,
     weight_variable,
 )
@@ -38,11 +39,18 @@ class LRN(Layer):
         return ops.lrn(x, k=self.k, n=self.n, alpha=self.alpha, beta=self.beta)
 
 
+ENOUGH = 1_000_000
+"""What `updates` of a `BatchNorm` is set to where its averages were not made by rawcnn, and so have seen enough."""
+
+
 class BatchNorm(Layer):
     """Each channel shifted and scaled to mean `beta` and deviation `gamma`. `[N, H, W, C] -> [N, H, W, C]`.
 
-    In training by the batch's own statistics, see `ops.batch_norm`; else by `moving_mean` and `moving_variance`, which
-    every training call moves by a share of 1 - `momentum` towards the batch's. `momentum` 0.99 and `epsilon` 0.001
+    In training by the batch's own statistics, see `ops.batch_norm`; else by `moving_mean` and `moving_variance`. Each
+    training call moves these towards the batch's by a fraction of 1 - `momentum`, but call t at least by 1 / t: so
+    they are the mean over all batches until there are enough of these, and a short run can be tested. `updates`
+    counts the calls; a layer whose averages come from elsewhere has `updates` set to `ENOUGH`. A batch without images
+    changes nothing. `momentum` 0.99 and `epsilon` 0.001
     are Keras's defaults, which the courses use; PyTorch's momentum of 0.1 is 0.9 here, its epsilon 1e-5. Statistics are
     float32 whatever `x` is. `scale=False` leaves `gamma` out (Ioffe & Szegedy 2015, algorithms 1 and 2); an
     `activation` comes last.
@@ -65,15 +73,23 @@ class BatchNorm(Layer):
         self.beta = bias_variable((channels,), name="beta")
         self.moving_mean = statistic_variable((channels,), 0.0, name="moving_mean")
         self.moving_variance = statistic_variable((channels,), 1.0, name="moving_variance")
+        self.updates = counter_variable("updates")
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+        check_training(training)
         wide = tf.float64 if x.dtype == tf.float64 else tf.float32
         beta = tf.cast(self.beta, wide)
         gamma = tf.ones_like(beta) if self.gamma is None else tf.cast(self.gamma, wide)
         if training:
             y, mean, variance = ops.batch_norm(x, gamma, beta, self.epsilon)
-            for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign_sub((1.0 - self.momentum) * (moving - tf.cast(now, tf.float32)))
+            self._follow(tf.cast(mean, tf.float32), tf.cast(variance, tf.float32), tf.size(x) > 0)
             return activate(y, self.activation)
         mean, variance = tf.cast(self.moving_mean, wide), tf.cast(self.moving_variance, wide)
         return activate(ops.normalise(x, mean, variance, gamma, beta, self.epsilon), self.activation)
+
+    def _follow(self, mean: tf.Tensor, variance: tf.Tensor, any_pixels: tf.Tensor) -> None:
+        """Move the averages towards a batch's statistics, which are no numbers where there are no pixels."""
+        fraction = tf.maximum(1.0 - self.momentum, 1.0 / tf.cast(self.updates.read_value() + 1, tf.float32))
+        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign_sub(tf.where(any_pixels, fraction * (moving - now), tf.zeros_like(now)))
+        self.updates.assign_add(tf.cast(any_pixels, tf.int64))

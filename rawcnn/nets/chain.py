@@ -1,5 +1,7 @@
 """`row` and `Chain`: an architecture is a table of named rows, and the chain runs the table."""
 
+import keyword
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +10,10 @@ import tensorflow as tf
 
 from rawcnn.errors import UsageError
 from rawcnn.layers import Layer
+from rawcnn.layers.base import check_training
 from rawcnn.nets.precision import FLOAT32, Policy
 from rawcnn.nets.summary import summary, summary_html
+from rawcnn.ops.fast.forms import plain_ops
 from rawcnn.seeds import fold
 
 
@@ -91,8 +95,13 @@ class Chain(tf.Module):
             self._head_of[at] = name
 
     def _check_name(self, name: str) -> None:
-        if hasattr(self, name) or not name.isidentifier():
-            raise UsageError(f"Row name {name!r} is taken or is no Python name: choose another.")
+        if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) and not keyword.iskeyword(name)):
+            raise UsageError(
+                f"Row name {name!r} is no Python name that begins with a letter: use letters a to z, digits and "
+                "underscores, as in 'conv1'."
+            )
+        if hasattr(self, name):
+            raise UsageError(f"Row name {name!r} is taken: choose another.")
 
     @property
     def rows(self) -> Iterator[tuple[str, Layer]]:
@@ -124,6 +133,29 @@ class Chain(tf.Module):
         """The logits: the last row's output, in the policy's dtype. `[N, *input_shape] -> [N, *out_shape]`."""
         return self.endpoints(x, training=training)[0]
 
+    def as_function(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """A `tf.function` from float32 images `[N, *input_shape]` to logits, made of plain ops: what exporters take.
+
+        Converters to ONNX and TFLite refuse function calls in a graph, which some faster forms of ops leave there.
+
+        >>> from rawcnn.nets import NETS
+        >>> graph = NETS["alexnet"]().as_function().get_concrete_function().graph
+        >>> [op.type for op in graph.get_operations() if "Call" in op.type]
+        []
+        """
+
+        def logits(images: tf.Tensor) -> tf.Tensor:
+            with plain_ops():
+                return self(images)
+
+        signature = [tf.TensorSpec((None, *self.input_shape), tf.float32, name="images")]
+        return tf.function(logits, input_signature=signature, autograph=False)
+
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> dict[str, Any]:
+        """What `tf.saved_model.save` writes: with the variables a function, so that what is loaded can be called."""
+        children = dict(super()._trackable_children(save_type, **kwargs))
+        return {**children, "__call__": self.as_function()} if save_type == "savedmodel" else children
+
     def endpoints(self, x: tf.Tensor, *, training: bool = False, until: str | None = None) -> Endpoints:
         """The pair (logits, endpoints): what `net(x)` gives, and the output of every row by name, in order.
 
@@ -136,6 +168,7 @@ class Chain(tf.Module):
         >>> logits.shape, endpoints["c3"].shape, list(endpoints)[-1]
         (TensorShape([1, 10]), TensorShape([1, 10, 10, 16]), 'logits')
         """
+        check_training(training)
         if until is not None and until not in self._row_names:
             raise UsageError(f"There is no row {until!r}: choose one of {', '.join(self._row_names)}.")
         x = tf.convert_to_tensor(x)

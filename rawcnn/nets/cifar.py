@@ -51,6 +51,11 @@ CIFAR_WIDE = (  #                                                 output      pa
 _fast = row(Conv2D, size=3, w_init=he_normal)
 _norm = row(BatchNorm, momentum=0.8, scale=False, activation=tf.nn.relu)
 
+
+def _eighth(x: tf.Tensor) -> tf.Tensor:
+    return x * 0.125
+
+
 CIFAR_FAST = (  #                                                                 output    parameters
     ("conv1", row(Conv2D, w_init=he_normal, padding="VALID")(24, 2)),  #          31x31x24         312
     ("bn1", _norm()),  #                                                                            24
@@ -160,5 +165,5 @@ def cifar_fast(
     total                          1,972,826    118,147,360
     with numbers that are not trained: 1,975,178
     """
-    logits = row(Dense, w_init=he_normal, activation=lambda x: x * 0.125)(num_classes)
+    logits = row(Dense, w_init=he_normal, activation=_eighth)(num_classes)
     return Chain((*CIFAR_FAST, ("logits", logits)), input_shape=input_shape, seed=seed, policy=policy)

@@ -15,6 +15,7 @@ from rawcnn.files.kinds import HDF5, NPZ, SAFETENSORS, UNKNOWN, kind_of, what_is
 from rawcnn.files.npz import read_npz, write_npz
 from rawcnn.files.safetensors import read_safetensors, write_safetensors
 from rawcnn.files.whole import whole_file
+from rawcnn.layers.normalisation import ENOUGH
 from rawcnn.layers.variables import named_variables
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.foreign import Foreign, from_keras, from_torch, is_keras, is_torch
@@ -156,6 +157,10 @@ def load_weights(
         differ = list(wrong.values())[: 4 if foreign.hint else None]
         raise RunError(f"{path} does not fit this net: {_some(differ)}. {_remedy(foreign, fitting)}")
     _set({name: v for name, v in variables.items() if _row_of(name) in fitting}, foreign.arrays)
+    if foreign.arrays is not arrays:
+        for name, counter in named_variables(net).items():
+            if name.endswith("/updates") and _row_of(name) in fitting:
+                counter.assign(ENOUGH)  # or the first batch of further training would replace the averages of the file
     kept = tuple(row for row in rows if row in misfit)
     return Loaded(tuple(fitting), kept, tuple(wrong.values()), foreign.preprocess, foreign.note)
 

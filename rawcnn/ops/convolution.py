@@ -1,5 +1,6 @@
 """Convolution: full, by a connection table, its bias, and the shapes of windows."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,10 +35,21 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b
     `w` is `[size, size, C, K]`, `b` `[K]`. Where another form of the convolution or of one of its gradients is known to
     be faster, that is used (`rawcnn.ops.fast`).
     """
-    y, form = faster.conv2d(x, w, stride, padding)
+    if x.shape[0] == 0:
+        y, form = _conv2d_of_nothing(x, w, stride, padding), None
+    else:
+        y, form = faster.conv2d(x, w, stride, padding)
     if b is None:
         return y
     return pointwise.add_bias_products(y, b) if form in faster.SUM_BIAS_BY_PRODUCT else add_bias(y, b)
+
+
+def _conv2d_of_nothing(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tf.Tensor:
+    """Of an empty batch, for which TensorFlow's kernel returns the shape of its input: an empty matrix product."""
+    height, width = (window_shape(length, w.shape[0], stride, padding) for length in x.shape[1:3])
+    inputs = math.prod(w.shape[:3])
+    product = tf.matmul(tf.reshape(x, (0, inputs)), tf.reshape(w, (inputs, w.shape[3])))
+    return tf.reshape(product, (0, height, width, w.shape[3]))
 
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -50,14 +62,21 @@ def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 def connections(drawing: str) -> np.ndarray:
     """Parse a connection table drawn as rows of `X` and `.`: one row an input map, one column an output map.
 
-    Returns a bool array `[in_maps, out_maps]` (LeCun et al. 1998, table I). Raises `UsageError` for ragged rows.
+    Blanks between the cells and around the drawing do not count. Returns a bool array `[in_maps, out_maps]` (LeCun et
+    al. 1998, table I). Raises `UsageError` for other characters, rows of different lengths and an empty drawing.
 
     >>> connections("X . X\\n. X X").sum()
     np.int64(4)
     """
-    rows = [line.split() for line in drawing.strip().splitlines()]
-    if not all(len(row) == len(rows[0]) and set(row) <= {"X", "."} for row in rows):
-        raise UsageError("A connection table is rows of 'X' and '.', all of the same length.")
+    rows = ["".join(line.split()) for line in drawing.strip().splitlines()]
+    rule = "A connection table is rows of 'X' and '.', all of the same length"
+    if not rows:
+        raise UsageError(f"{rule}, but the drawing is empty.")
+    for number, row in enumerate(rows, 1):
+        if other := set(row) - {"X", "."}:
+            raise UsageError(f"{rule}, but row {number} has {min(other)!r}.")
+        if len(row) != len(rows[0]):
+            raise UsageError(f"{rule}, but row 1 has {len(rows[0])} cells and row {number} has {len(row)}.")
     return np.array([[cell == "X" for cell in row] for row in rows])
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from rawcnn import layers
 from rawcnn.errors import UsageError
+from rawcnn.layers.normalisation import ENOUGH
 from rawcnn.layers.variables import lecun_uniform, named_weights
 from rawcnn.nets.weights import load_weights, save_weights
 from rawcnn.ops import scaled_tanh
@@ -176,6 +177,7 @@ def test_equals_keras(case, make, rng):
 
 def test_batch_norm_equals_keras_in_training_and_after(rng):
     ours, theirs = build("BatchNorm"), keras.layers.BatchNormalization(momentum=0.9)
+    ours.updates.assign(ENOUGH)  # Keras's averages count as full from the start
     theirs.build((None, 3, 4, 2))
     gamma, beta = rng.normal(size=(2, 2)).astype(np.float32)
     ours.gamma.assign(gamma)
@@ -190,6 +192,54 @@ def test_batch_norm_equals_keras_in_training_and_after(rng):
     for moving, value in ((theirs.moving_variance, ours.moving_variance), (theirs.moving_mean, ours.moving_mean)):
         moving.assign(value)
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+def test_moving_averages_are_the_mean_of_what_was_seen_until_there_is_enough(rng):
+    """With momentum 0.75: the plain mean of the first four batches, and from then on a quarter of each new one."""
+    layer = layers.BatchNorm(0.75, input_shape=(3, 4, 2))
+    batches = rng.normal(2.0, 3.0, (7, 5, 3, 4, 2)).astype(np.float32)
+    means = batches.mean(axis=(1, 2, 3), dtype=np.float64)
+    variances = batches.astype(np.float64).reshape(7, -1, 2).var(axis=1, ddof=1)
+    for seen, batch in enumerate(batches, 1):
+        layer(batch, training=True)
+        if seen <= 4:
+            mean, variance = means[:seen].mean(axis=0), variances[:seen].mean(axis=0)
+        else:
+            mean, variance = 0.75 * mean + 0.25 * means[seen - 1], 0.75 * variance + 0.25 * variances[seen - 1]
+        np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-4)
+        np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-4)
+    assert int(layer.updates) == 7
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.bfloat16])
+def test_an_empty_batch_leaves_the_moving_averages_as_they_are(rng, dtype):
+    layer = build("BatchNorm")
+    layer(images("BatchNorm", rng), training=True)
+    before = [v.numpy() for v in layer.variables]
+    empty = tf.zeros((0, 3, 4, 2), dtype)
+    assert layer(empty, training=True).shape == (0, 3, 4, 2)
+    tf.function(layer, input_signature=[tf.TensorSpec((None, 3, 4, 2), dtype)], autograph=False)(empty)
+    for value, v in zip(before, layer.variables, strict=True):
+        np.testing.assert_array_equal(value, v)
+
+
+@every_layer
+def test_an_empty_batch_has_its_shape_and_gradients_of_zero(case):
+    layer, x = build(case), tf.zeros((0, *CASES[case][1]))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(x, training=True))
+    assert layer(x).shape == (0, *layer.out_shape) and float(total) == 0.0
+    for weight, gradient in zip(
+        layer.trainable_variables, tape.gradient(total, layer.trainable_variables), strict=True
+    ):
+        np.testing.assert_array_equal(gradient, np.zeros(weight.shape))
+
+
+@pytest.mark.parametrize("case", ["Dropout", "BatchNorm"])
+@pytest.mark.parametrize("training", [tf.constant(True), 1, None])
+def test_training_is_a_python_bool(case, rng, training):
+    with pytest.raises(UsageError, match="training is a Python bool, True or False, not"):
+        build(case)(images(case, rng), training=training)
 
 
 def test_batch_norm_has_the_same_gradients_in_float32_and_float64(rng):
@@ -254,6 +304,12 @@ def test_every_layer_with_weights_begins_by_its_fan_in():
     assert np.std(layers.Subsample(2, input_shape=(4, 4, 900)).w) == pytest.approx(0.5, rel=0.1)
 
 
+@pytest.mark.parametrize("drawing", ["X.X\nXX.", "X . X\nX X .", "  X.X\n  XX.\n", "X .X\nXX ."])
+def test_blanks_in_a_drawing_do_not_count(drawing):
+    layer = layers.PartialConv2D(drawing, 3, input_shape=(6, 6, 2))
+    np.testing.assert_array_equal(layer.table, [[True, False, True], [True, True, False]])
+
+
 def test_lecun_uniform_is_bounded_by_each_units_own_fan_in():
     layer = layers.PartialConv2D("X X\n. X", 5, input_shape=(9, 9, 2), w_init=lecun_uniform())
     bounds = 2.4 / np.array([25, 50, 50])  # connections in reading order: (0, 0), (0, 1), (1, 1)
@@ -269,6 +325,12 @@ def test_lecun_uniform_is_bounded_by_each_units_own_fan_in():
         (lambda: layers.Dropout(1.0, input_shape=(3,)), "from 0 up to but not 1"),
         (lambda: layers.Dense(3, input_shape=(2, 2, 1)), "put a Flatten row before it"),
         (lambda: layers.PartialConv2D("X X", 3, input_shape=(6, 6, 2)), "needs 2 rows"),
+        (lambda: layers.PartialConv2D("X.\nX.", 3, input_shape=(6, 6, 2)), "in every column, but column 2 has none"),
+        (lambda: layers.PartialConv2D("XX\nX", 3, input_shape=(6, 6, 2)), "row 1 has 2 cells and row 2 has 1"),
+        (lambda: layers.PartialConv2D("Xx", 3, input_shape=(6, 6, 1)), "row 1 has 'x'"),
+        (lambda: layers.PartialConv2D(" ", 3, input_shape=(6, 6, 1)), "the drawing is empty"),
+        (lambda: layers.PartialConv2D(np.ones(3), 3, input_shape=(6, 6, 3)), r"two axes, not 1: \(3,\)"),
+        (lambda: layers.PartialConv2D(np.ones((2, 0)), 3, input_shape=(6, 6, 2)), "there is no column"),
         (lambda: layers.RBF(np.zeros((3, 4), np.float32), input_shape=(5,)), "centres of 4 numbers"),
     ],
 )

@@ -91,6 +91,10 @@ def test_precision_by_name(monkeypatch):
         ((("big", conv(4, 9, padding="VALID")),), "Row 'big' .* 9x9 window does not fit into 8 pixels"),
         ((TABLE[0], TABLE[0]), "Row name 'conv1' is taken"),
         ((("conv 1", conv(4, 3)),), "no Python name"),
+        ((("_conv1", conv(4, 3)),), "begins with a letter"),
+        ((("größe", conv(4, 3)),), "letters a to z"),
+        ((("class", conv(4, 3)),), "no Python name"),
+        (((1, conv(4, 3)),), "Row name 1 is no Python name"),
     ],
 )
 def test_errors_name_the_row(table, message):

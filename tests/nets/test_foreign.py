@@ -273,6 +273,13 @@ def test_batch_normalisation_of_keras(tmp_path, rng):
         ours = Chain(table, input_shape=(6, 6, 2))
         load_weights(ours, tmp_path / file)
         assert relative_error(ours(x).numpy(), np.asarray(theirs(x))) <= 1e-5
+        averages = ours.one.moving_mean.numpy()
+        ours(
+            100 * x, training=True
+        )  # one batch of further training moves the file's averages, and does not replace them
+        moved = np.abs(ours.one.moving_mean - averages)
+        batch = np.abs(ours.conv(tf.constant(100 * x)).numpy().mean(axis=(0, 1, 2)) - averages)
+        np.testing.assert_allclose(moved, 0.01 * batch, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras

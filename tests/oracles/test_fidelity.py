@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from benchmarks import fidelity
 from rawcnn.layers import BatchNorm, Conv2D, Dropout
+from rawcnn.layers.normalisation import ENOUGH
 from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
 from tests.oracles import nets_keras
@@ -134,9 +135,11 @@ def values_and_gradients(layer, x, weights, factors):
 def test_batch_norm_in_training_is_that_of_keras(rng):
     """Outputs, gradients and moving statistics, over three steps; then the output outside training.
 
-    The moving variance follows the unbiased variance of a batch, that of Keras the biased one.
+    The moving variance follows the unbiased variance of a batch, that of Keras the biased one; and Keras's averages
+    count as full from the start.
     """
     ours, theirs = BatchNorm(input_shape=(6, 5, 3)), keras.layers.BatchNormalization()
+    ours.updates.assign(ENOUGH)
     theirs.build((None, 6, 5, 3))
     for mine, other in ((ours.gamma, theirs.gamma), (ours.beta, theirs.beta)):
         mine.assign(rng.normal(1.0, 0.5, 3))

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from rawcnn.layers import LRN, BatchNorm, Conv2D
 from rawcnn.layers.inception import Inception
+from rawcnn.layers.normalisation import ENOUGH
 from rawcnn.nets import NETS
 
 torch = pytest.importorskip("torch")
@@ -124,6 +125,7 @@ def test_batch_norm_in_training_is_that_of_pytorch(rng):
     """PyTorch's momentum is the share of the new value."""
     x = rng.normal(2.0, 3.0, (4, 6, 5, 3)).astype(np.float32)
     ours, theirs = BatchNorm(input_shape=(6, 5, 3)), torch.nn.BatchNorm2d(3, eps=1e-3, momentum=0.01)
+    ours.updates.assign(ENOUGH)
     y, expected = ours(x, training=True).numpy(), theirs(to_torch(x)).detach().numpy()
     np.testing.assert_allclose(np.moveaxis(y, -1, 1), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours.moving_mean, theirs.running_mean.numpy(), rtol=1e-5)

@@ -9,7 +9,7 @@ test that it equals the plain form in value and gradient, and a row in `benchmar
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rawcnn.errors import UsageError
 
@@ -29,6 +29,9 @@ FORMS = {
     "inception": "the 1x1 convolutions of an inception module that read its input, as one",
     "tanh": "gradient of tanh in bfloat16",
 }
+
+OF_PLAIN_OPS = ("conv2d_space_to_depth", "inception")
+"""Those made of TensorFlow's ops alone: the others leave function calls or gradients of their own in graphs."""
 
 _plain: set[str] = set()
 
@@ -52,3 +55,8 @@ def plain(*names: str) -> Iterator[None]:
         yield
     finally:
         _plain.difference_update(new)
+
+
+def plain_ops() -> AbstractContextManager[None]:
+    """Within the block only ops that other programs know are traced: converters to ONNX and TFLite refuse the rest."""
+    return plain(*(name for name in FORMS if name not in OF_PLAIN_OPS))
