@@ -12,6 +12,7 @@ EXTRAS = {
     "plots": ["matplotlib>=3.8"],
     "convert": ["h5py>=3.11"],
     "progress": ["tqdm>=4.66"],
+    "tensorboard": ["tensorboard>=2.21"],
     "bench": ["keras>=3.12", "torch>=2.5", "matplotlib>=3.8"],
     "test": [
         "pytest>=8",
@@ -26,7 +27,9 @@ EXTRAS = {
     ],
     "dev": ["ruff>=0.14", "mypy>=1.18"],
 }
-EXTRAS["all"] = sorted({requirement for name in ("plots", "progress", "convert") for requirement in EXTRAS[name]})
+EXTRAS["all"] = sorted(
+    {requirement for name in ("plots", "progress", "convert", "tensorboard") for requirement in EXTRAS[name]}
+)
 
 setup(
     name="rawcnn",

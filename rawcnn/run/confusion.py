@@ -35,6 +35,11 @@ def save_confusion(matrix: NDArray[np.integer], class_names: Sequence[str], path
       UsageError: the matrix is not `[K, K]` for K names.
       RawcnnError: matplotlib is missing, or the file cannot be written (`RunError`).
     """
+    return save(confusion_figure(matrix, class_names, title=title), path)
+
+
+def confusion_figure(matrix: NDArray[np.integer], class_names: Sequence[str], *, title: str) -> Any:
+    """The figure of `save_confusion`."""
     matrix, classes = np.asarray(matrix), len(class_names)
     if matrix.shape != (classes, classes) or classes == 0:
         raise UsageError(f"{classes} class names need a confusion matrix [{classes}, {classes}], not {matrix.shape}.")
@@ -55,7 +60,7 @@ def save_confusion(matrix: NDArray[np.integer], class_names: Sequence[str], path
         _label_confusion(axes, matrix, recall, [short(name, 18) for name in class_names], colours)
     else:
         _list_errors(axes, matrix, class_names)
-    return save(figure, path)
+    return figure
 
 
 def _one_answer(matrix: NDArray[np.integer], class_names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from rawcnn.data.batches import thumbnails
 from rawcnn.data.datasets import DataSet
 from rawcnn.errors import RawcnnError
 from rawcnn.nets.weights import save_weights
-from rawcnn.run import pictures
+from rawcnn.run import album, pictures
 from rawcnn.run.directory import WEIGHTS
 from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
@@ -74,6 +74,13 @@ def finish(now: Standing) -> Result:
         save_weights(ready.net, directory / WEIGHTS)
         test = ready.test(now.data.test)
     made = _drawn(_pictures_so_far(now), _test_pictures(now, test))
+    title = f"{ready.settings.net} on {now.data.name}"
+    with ready.state.averaged():
+        made += (
+            _drawn(album.of_net(directory, ready.net, ready.inputs, now.data.test, test.probabilities, title=title))
+            if made
+            else []
+        )  # without matplotlib
     tell("")
     for line in _tested(record, tested, averaged=bool(ready.settings.average)):
         tell(line)
@@ -159,14 +166,14 @@ def _pictures_so_far(now: Standing) -> list[Drawing]:
     rows = [vars(row) for row in now.record.history]
     title = f"{now.ready.settings.net} on {data.name}"
     curves: list[Drawing] = [lambda: pictures.save_curves(rows, path / "curves.png", title=title)]
-    return [lambda: _samples(data, path), *(curves if rows else [])]
+    return [lambda: _samples(now), *(curves if rows else [])]
 
 
-def _samples(data: DataSet, path: Path) -> Path:
-    train, some = data.train, spread(len(data.train), pictures.MOST_IMAGES)
-    title = f"{data.name}: some of the {len(train):,} training images"
-    images = thumbnails(train, some)
-    return pictures.save_samples(images, train.labels[some], train.class_names, path / "samples.png", title=title)
+def _samples(now: Standing) -> Path:
+    train, ready = now.data.train, now.ready
+    images, labels = album.training_views(train, ready.inputs, seed=ready.settings.seed, augment=ready.augment)
+    title = f"{now.data.name}: {len(images)} of the {len(train):,} training images, as the net is given them"
+    return pictures.save_samples(images, labels, train.class_names, now.directory / "samples.png", title=title)
 
 
 def _test_pictures(now: Standing, test: Evaluation) -> list[Drawing]:
@@ -174,8 +181,7 @@ def _test_pictures(now: Standing, test: Evaluation) -> list[Drawing]:
     source, net, path = now.data.test, now.ready.settings.net, now.directory
     predicted = test.probabilities.argmax(axis=1)
     matrix = confusion_matrix(source.labels, predicted, len(source.class_names))
-    wrong = np.flatnonzero(predicted != source.labels)
-    sure = wrong[np.argsort(-test.probabilities[wrong, predicted[wrong]], kind="stable")][: pictures.MOST_IMAGES]
+    sure = pictures.worst_mistakes(source.labels, test.probabilities)
     return [
         lambda: pictures.save_confusion(
             matrix, source.class_names, path / "confusion.png", title=f"{net}, test images"
@@ -191,8 +197,3 @@ def _test_pictures(now: Standing, test: Evaluation) -> list[Drawing]:
             title=f"{net}: the test images it got most wrong",
         ),
     ]  # fmt: skip
-
-
-def spread(n: int, count: int) -> np.ndarray:
-    """Up to `count` indices, evenly spread over n."""
-    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(np.int64))

@@ -43,6 +43,11 @@ def filters(layer: Layer) -> Floats:
     raise UsageError(f"{type(layer).__name__} has no filters: choose a convolution.")
 
 
+def convolves(net: Chain) -> bool:
+    """Whether a row of the net is a convolution."""
+    return any(isinstance(layer, Conv2D | PartialConv2D) for _, layer in net.rows)
+
+
 def first_convolution(net: Chain) -> str:
     """The name of the first row that is a convolution; raises `UsageError` if there is none."""
     for name, layer in net.rows:

@@ -33,6 +33,11 @@ def save_filters(net: Chain, path: StrPath, *, title: str) -> Path:
       UsageError: the net has no convolution.
       RawcnnError: matplotlib is missing, or the file cannot be written (`RunError`).
     """
+    return save(filters_figure(net, title=title), path)
+
+
+def filters_figure(net: Chain, *, title: str) -> Any:
+    """The figure of `save_filters`."""
     name, filters = inside.first_convolution(net), inside.first_filters(net)
     size, _, channels, count = filters.shape
     shown = min(count, MOST_FILTERS)
@@ -49,7 +54,7 @@ def save_filters(net: Chain, path: StrPath, *, title: str) -> Path:
     _show_board(axes, board)
     axes.set_title(f"{name}: {_of(shown, count, 'filters')} of {size}x{size} pixels", fontsize=11, color=INK)
     figure.supxlabel(key, **NOTE)
-    return save(figure, path)
+    return figure
 
 
 def save_maps(net: Chain, images: inside.Images, path: StrPath, *, title: str) -> Path:
