@@ -14,7 +14,7 @@ from benchmarks.step_time import build, trainer  # starts TensorFlow
 from rawcnn.data import datasets
 from rawcnn.nets import NETS
 from rawcnn.train.evaluate import evaluate, make_eval_step
-from rawcnn.train.fit import fit
+from rawcnn.train.fit import train_epochs
 from rawcnn.train.losses import LOSSES
 from rawcnn.train.recipes import recipe_of
 
@@ -37,7 +37,7 @@ def main() -> None:
     eval_step = make_eval_step(net, LOSSES[recipe.loss], recipe.preprocess, shards=shards)
     data = datasets.load("mnist", args.data_dir, validation=recipe.validation)
     print(f"Machine: {machine_line()}.\nepoch  resident MB")
-    for now in fit(state, step, data.train, batch_size=batch_size, epochs=args.epochs, seed=0):
+    for now in train_epochs(state, step, data.train, batch_size=batch_size, epochs=args.epochs, seed=0):
         if now.epoch_ended:
             evaluate(eval_step, data.validation or data.test)
             print(f"{now.epoch:5}  {resident_mb():11.1f}", flush=True)

@@ -34,7 +34,7 @@ from rawcnn.nets.inference import frozen
 from rawcnn.ops.fast.forms import plain
 from rawcnn.run.plan import plan as assemble
 from rawcnn.run.settings import Settings
-from rawcnn.train.fit import fit
+from rawcnn.train.fit import train_epochs
 from rawcnn.train.recipes import Recipe, recipe_of
 from rawcnn.train.step import TrainState, TrainStep
 
@@ -78,7 +78,7 @@ def train(net: Chain, recipe: Recipe, shards: int, todo: Plan, source: Source, a
     state, step = trainer(net, recipe, shards)
     ends, losses, waited = [], [], []
     epochs = todo.passes * (args.blocks + 1)
-    for now in fit(state, step, source, batch_size=args.batch_size, epochs=epochs, seed=0):
+    for now in train_epochs(state, step, source, batch_size=args.batch_size, epochs=epochs, seed=0):
         waited.append(now.data_share)
         if now.epoch_ended and now.epoch % todo.passes == 0:
             ends.append(time.perf_counter())

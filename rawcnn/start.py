@@ -1,10 +1,11 @@
-"""Importing this module starts TensorFlow: with oneDNN, and without the remarks it writes past every log level.
+"""Importing this module starts TensorFlow, without the remarks that it writes past every log level.
+
+`rawcnn/__init__.py`, which Python runs before this, sets what TensorFlow reads then.
 
 Every room that needs TensorFlow imports it first. Where TensorFlow was imported before rawcnn, nothing is changed.
 """
 
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,10 +37,6 @@ def stderr_held() -> Iterator[None]:
 
 def start_tensorflow() -> None:
     """Import TensorFlow and let it look for devices, quietly."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        # TensorFlow itself uses oneDNN on the newest processors only; it is 1.4 to 3.2 times as fast on AVX2 too.
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with stderr_held():
         import tensorflow as tf
 

@@ -20,7 +20,7 @@ from rawcnn.run.plan import Plan
 from rawcnn.run.progress import Display, columns_of, epoch_line
 from rawcnn.run.record import DataFacts, Epoch, Record, Sums, is_better
 from rawcnn.train import checkpoints, schedules
-from rawcnn.train.fit import Progress, fit
+from rawcnn.train.fit import Progress, train_epochs
 
 
 class Session:
@@ -96,7 +96,7 @@ class Session:
         settings, inputs, sums = self.settings, self.ready.inputs, self.record.sums
         assert settings.batch_size is not None
         clock = time.perf_counter()
-        for now in fit(
+        for now in train_epochs(
             self.state,
             self.ready.train_step,
             self.data.train,

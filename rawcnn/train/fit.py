@@ -1,4 +1,4 @@
-"""Training as a few functions: a state, a step, an evaluation, and `fit`, which any loop of your own can replace."""
+"""`train_epochs`: whole epochs of training steps, which any loop of your own can replace; where they stand."""
 
 import math
 import re
@@ -91,7 +91,7 @@ def steps_per_epoch(source: Labelled, batch_size: int) -> int:
     return len(source) // batch_size
 
 
-def fit(
+def train_epochs(
     state: TrainState,
     train_step: TrainStep,
     source: Labelled,

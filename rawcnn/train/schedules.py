@@ -44,19 +44,6 @@ def cosine(learning_rate: float, total_steps: int, warmup_steps: int = 0) -> Sch
     return schedule
 
 
-def steps(learning_rates: Sequence[float], boundaries: Sequence[int]) -> Schedule:
-    """`learning_rates[i]` until step `boundaries[i]` (the last one for ever): hand-made schedules.
-
-    >>> schedule = steps([0.01, 0.001], boundaries=[1000])
-    >>> [round(float(schedule(tf.constant(step))), 3) for step in (999, 1000)]
-    [0.01, 0.001]
-    """
-    return lambda step: tf.gather(
-        tf.constant(learning_rates, tf.float32),
-        tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(boundaries, tf.int64), tf.int32)),
-    )
-
-
 def staircase(learning_rate: float, factor: float, every_steps: int) -> Schedule:
     """`learning_rate * factor ** (step // every_steps)`: GoogLeNet's fall by 4 % every 8 epochs (section 6).
 

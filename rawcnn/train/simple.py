@@ -1,7 +1,7 @@
 """Training in three calls: `fit` trains a net, `evaluate` judges it, `predict` asks it.
 
 How images are shown to a net (`Preprocess`, test view) and its loss are said once, to `fit`, which notes them on the
-net. `make_train_step`, `TrainState` and `rawcnn.train.fit` are the stratum below, for a loop of one's own.
+net. `make_train_step`, `TrainState` and `train_epochs` are the stratum below, for a loop of one's own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,7 @@ from rawcnn.nets.precision import FLOAT32, Policy
 from rawcnn.train import schedules
 from rawcnn.train.evaluate import EvalStep, Evaluation, make_eval_step
 from rawcnn.train.evaluate import evaluate as evaluate_with
-from rawcnn.train.fit import Progress, steps_per_epoch
-from rawcnn.train.fit import fit as fit_with
+from rawcnn.train.fit import Progress, steps_per_epoch, train_epochs
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs
 from rawcnn.train.losses import LOSSES, Loss, softmax_cross_entropy
 from rawcnn.train.optimizers import OPTIMIZERS, Optimizer, checked_rate
@@ -136,7 +135,7 @@ def _fit(
     """The generator: apart from `fit`, so that what does not fit is said by the call, not by the first `next`."""
     accuracies: list[float] = []
     inputs = Inputs.of(recipe, train, state.net.input_shape[0])
-    for now in fit_with(
+    for now in train_epochs(
         state,
         step,
         train,

@@ -20,6 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 LINES = {
     "train_lenet": 60, "train_cifar": 60, "train_alexnet": 60, "train_vgg": 60, "train_googlenet": 60,
     "use_layers": 39, "lenet_raw": 79, "classify": 60,
+    "train_own_net": 60, "own_loop": 60,
 }  # fmt: skip
 
 
@@ -68,6 +69,23 @@ def test_lenet_raw_starts_from_the_tables_weights():
 def test_lenet_raw_trains(capsys):
     load("lenet_raw").main(count=100, epochs=1)
     assert capsys.readouterr().out.startswith("epoch  1  training accuracy")
+
+
+def test_a_net_of_ones_own_trains_resumes_and_predicts(tmp_path, capsys):
+    main, directory = load("train_own_net").main, str(tmp_path / "run")
+    main(directory, count=400, epochs=1)
+    main(directory, count=400, epochs=2, resume=True)
+    said = capsys.readouterr().out
+    assert "epoch 2/2" in said and said.count("the first test image is a") == 2
+    assert (tmp_path / "run/own_net.npz").is_file()
+
+
+def test_a_loop_of_ones_own_learns(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.chdir(tmp_path)
+    accuracy = load("own_loop").main(count=600, epochs=6)
+    assert accuracy > 0.3 and "epoch 6  loss" in capsys.readouterr().out
+    assert (tmp_path / "own_loop.npz").is_file()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from rawcnn.layers import Dense, Flatten
 from rawcnn.nets.chain import Chain, row
 from rawcnn.testing import assert_resume_exact
 from rawcnn.train import losses
-from rawcnn.train.fit import fit
+from rawcnn.train.fit import train_epochs
 from rawcnn.train.lookahead import Lookahead
 from rawcnn.train.optimizers import Momentum
 from rawcnn.train.step import TrainState, make_train_step
@@ -47,7 +47,7 @@ def test_it_resumes_exactly(rng):
         step = make_train_step(state, losses.softmax_cross_entropy, Preprocess())
 
         def train_to(last):
-            for now in fit(state, step, source, batch_size=8, epochs=2, seed=0, pause_every=last):
+            for now in train_epochs(state, step, source, batch_size=8, epochs=2, seed=0, pause_every=last):
                 if now.step == last:
                     break
 

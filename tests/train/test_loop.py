@@ -14,7 +14,7 @@ from rawcnn.layers.variables import named_variables, named_weights
 from rawcnn.nets.chain import Chain, row
 from rawcnn.train import checkpoints, losses, schedules
 from rawcnn.train.evaluate import evaluate, make_eval_step
-from rawcnn.train.fit import fit
+from rawcnn.train.fit import train_epochs
 from rawcnn.train.optimizers import SGD, Adam
 from rawcnn.train.step import TrainState, make_train_step
 
@@ -41,7 +41,7 @@ def start(shards=1, seed=0):
 
 
 def train(state, step, source, **kwargs):
-    return list(fit(state, step, source, batch_size=BATCH, epochs=EPOCHS, seed=3, augment=distort, **kwargs))
+    return list(train_epochs(state, step, source, batch_size=BATCH, epochs=EPOCHS, seed=3, augment=distort, **kwargs))
 
 
 def values(state):
@@ -95,7 +95,9 @@ def test_a_run_cut_anywhere_resumes_bitwise(source, cut, tmp_path):
     reports = train(*through, source)
 
     stopped = start()
-    for now in fit(*stopped, source, batch_size=BATCH, epochs=EPOCHS, seed=3, augment=distort, pause_every=cut):
+    for now in train_epochs(
+        *stopped, source, batch_size=BATCH, epochs=EPOCHS, seed=3, augment=distort, pause_every=cut
+    ):
         if now.step == cut:
             break
     sums = {} if now.epoch_ended else {"loss_sum": now.loss_sum, "correct": now.correct}
@@ -127,6 +129,19 @@ def test_fit_reports_where_it_stands_and_pauses_where_it_is_told(source):
     assert all(0 <= r.data_share <= 1 and r.images_per_second > 0 and 0 <= r.accuracy <= 1 for r in reports)
 
 
+def test_no_speed_counts_the_seconds_of_tracing(source):
+    """The first call makes no step: it traces, before any clock is read."""
+    state, step = start()
+    counts = []
+
+    def counted(iterator, n):
+        counts.append(int(n))
+        return step(iterator, n)
+
+    train(state, counted, source)
+    assert counts[0] == 0 and sum(counts) == EPOCHS * PER_EPOCH and step.experimental_get_tracing_count() == 1
+
+
 def test_each_step_function_is_traced_once(source):
     state, step = start(shards=2)
     eval_step = make_eval_step(state.net, losses.softmax_cross_entropy, Preprocess(), shards=2)
@@ -151,7 +166,7 @@ def test_evaluation_is_that_of_every_image_once(source, count):
 
 def test_a_batch_that_cannot_be_filled_is_refused(source):
     with pytest.raises(UsageError, match="43 training images fill no batch of 44"):
-        next(fit(*start(), source, batch_size=44, epochs=1, seed=0))
+        next(train_epochs(*start(), source, batch_size=44, epochs=1, seed=0))
 
 
 def test_a_loss_that_is_no_number_stops_training(source):
@@ -190,7 +205,7 @@ def test_averages_equal_tensorflows(source):
     step = make_train_step(state, losses.softmax_cross_entropy, Preprocess())
     peer, copy = tf.train.ExponentialMovingAverage(0.9, num_updates=tf.Variable(0)), tf.Variable(net.conv.w)
     peer.apply([copy])
-    for now in fit(state, step, source, batch_size=BATCH, epochs=EPOCHS, seed=3, pause_every=1):
+    for now in train_epochs(state, step, source, batch_size=BATCH, epochs=EPOCHS, seed=3, pause_every=1):
         copy.assign(net.conv.w)
         peer._num_updates = tf.constant(now.step)
         peer.apply([copy])
@@ -229,7 +244,7 @@ def test_dropout_batch_norm_averages_and_random_views_resume_exactly(source, tmp
 
     def go_on(state, step, **kwargs):
         views = {"crop": random_crop(0.75), "size": 6}
-        yield from fit(state, step, source, batch_size=BATCH, epochs=EPOCHS, seed=3, **views, **kwargs)
+        yield from train_epochs(state, step, source, batch_size=BATCH, epochs=EPOCHS, seed=3, **views, **kwargs)
 
     whole, step = begin()
     list(go_on(whole, step))

@@ -14,7 +14,7 @@ from rawcnn.nets.chain import Chain, row
 from rawcnn.run.record import Epoch, is_better
 from rawcnn.train import checkpoints, losses
 from rawcnn.train.finite import SMALL, half_square
-from rawcnn.train.fit import fit
+from rawcnn.train.fit import train_epochs
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.step import TrainState, make_train_step
 
@@ -44,7 +44,7 @@ def start(optimizer="adam", poison=None, shards=1):
 
 
 def run(state, step, source, **kwargs):
-    return list(fit(state, step, source, batch_size=BATCH, epochs=1, seed=3, **kwargs))
+    return list(train_epochs(state, step, source, batch_size=BATCH, epochs=1, seed=3, **kwargs))
 
 
 def step_of_the_white_image(source):
@@ -78,7 +78,7 @@ def test_the_bad_update_is_not_made_and_is_explained(source, optimizer, poison, 
     at = step_of_the_white_image(source)
     assert at is not None  # or choose another seed
     good, step = start(optimizer, shards=shards)
-    for now in fit(good, step, source, batch_size=BATCH, epochs=1, seed=3, pause_every=at or None):
+    for now in train_epochs(good, step, source, batch_size=BATCH, epochs=1, seed=3, pause_every=at or None):
         if at and now.step == at:
             break
     bad, step = start(optimizer, np.float32(poison), shards)

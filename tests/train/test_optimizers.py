@@ -120,10 +120,3 @@ def test_cosine(warmup):
         share = min(max(step - warmup, 0) / (25 - warmup), 1)
         expected = 0.3 * (step + 1) / warmup if step < warmup else 0.15 * (1 + np.cos(np.pi * share))
         assert float(schedule(tf.constant(step, tf.int64))) == pytest.approx(expected, abs=1e-7)
-
-
-def test_steps():
-    schedule = schedules.steps([0.01, 0.001, 0.0001], boundaries=[10, 20])
-    peer = keras.optimizers.schedules.PiecewiseConstantDecay([9, 19], [0.01, 0.001, 0.0001])  # theirs are inclusive
-    for step in range(25):
-        assert float(schedule(tf.constant(step))) == pytest.approx(float(peer(step)))

@@ -16,7 +16,7 @@ from rawcnn.layers.variables import named_weights
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16
 from rawcnn.train import recipes, simple
-from rawcnn.train.fit import fit as fit_below
+from rawcnn.train.fit import train_epochs
 from rawcnn.train.losses import softmax_cross_entropy
 from rawcnn.train.optimizers import Adam
 from rawcnn.train.recipes import Recipe, choose_precision, recipe_of
@@ -63,7 +63,7 @@ def test_it_is_the_stratum_below_with_its_defaults(arrays):
     list(fit(ours, source, epochs=2, batch_size=8, seed=3, augment=distort))
     state = TrainState(theirs, Adam(theirs, cosine(0.001, 10)))
     step = make_train_step(state, softmax_cross_entropy, Preprocess())
-    list(fit_below(state, step, source, batch_size=8, epochs=2, seed=3, augment=distort))
+    list(train_epochs(state, step, source, batch_size=8, epochs=2, seed=3, augment=distort))
     for name, weight in named_weights(ours).items():
         np.testing.assert_array_equal(weight, named_weights(theirs)[name], err_msg=name)
 

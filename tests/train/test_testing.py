@@ -13,7 +13,7 @@ from rawcnn.layers.variables import named_weights
 from rawcnn.nets.chain import Chain, row
 from rawcnn.testing import assert_resume_exact
 from rawcnn.train import losses
-from rawcnn.train.fit import fit
+from rawcnn.train.fit import train_epochs
 from rawcnn.train.optimizers import Adam
 from rawcnn.train.step import TrainState, make_train_step
 
@@ -31,7 +31,7 @@ def test_fit_resumes_exactly(rng, cut):
         step = make_train_step(state, losses.softmax_cross_entropy, Preprocess())
 
         def train_to(last):
-            for now in fit(state, step, source, batch_size=8, epochs=3, seed=0, pause_every=last):
+            for now in train_epochs(state, step, source, batch_size=8, epochs=3, seed=0, pause_every=last):
                 if now.step == last:
                     break
 
