@@ -31,7 +31,9 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
 class Axes:
     """A chart of x from `x[0]` to `x[1]` and y from `y[0]` to `y[1]`, filled element by element."""
 
-    def __init__(self, x: tuple[float, float], y: tuple[float, float], labels: tuple[str, str], *, percent: bool = False):
+    def __init__(
+        self, x: tuple[float, float], y: tuple[float, float], labels: tuple[str, str], *, percent: bool = False
+    ):
         self.x, self.y, self.labels, self.percent = x, y, labels, percent
         self.content: list[Markup] = []
         self.x_ticks: list[float] | None = None
@@ -109,17 +111,21 @@ def curves(history: Sequence[dict[str, Any]], key: str, chance: float | None = N
     return axes.svg(title, data_first=x_range[0], data_last=x_range[1], data_left=left, data_right=right)
 
 
-def reliability(counts: NDArray[np.integer], confidence: NDArray[np.floating], accuracy: NDArray[np.floating]) -> Markup:
+def reliability(
+    counts: NDArray[np.integer], confidence: NDArray[np.floating], accuracy: NDArray[np.floating]
+) -> Markup:
     """The reliability diagram: accuracy of the images by how sure the net is; the diagonal is perfect calibration."""
     axes, bins = Axes((0, 1), (0, 1), ("how sure the net is", "how often it is right"), percent=True), len(counts)
     told = []
     for i in range(bins):
         if counts[i]:
-            words = f"{counts[i]:,} images, {confidence[i]:.1%} sure, {accuracy[i]:.1%} right"
+            words = f"{counts[i]:,} images, {100 * confidence[i]:.1f} % sure, {100 * accuracy[i]:.1f} % right"
             told.append(words)
             axes.bar(i / bins, (i + 1) / bins, float(accuracy[i]), "bar", words)
             x, y = axes.at((i + 0.5) / bins, float(accuracy[i]))
-            axes.content.append(tag("text", f"{counts[i]:,}", x=x, y=max(y - 4, 10), class_="note", text_anchor="middle"))
+            axes.content.append(
+                tag("text", f"{counts[i]:,}", x=x, y=max(y - 4, 10), class_="note", text_anchor="middle")
+            )
     axes.line((0, 1), (0, 1), "chance")
     return axes.svg("Reliability diagram: " + "; ".join(told))
 
@@ -149,7 +155,7 @@ def confusion(matrix: NDArray[np.integer], class_names: Sequence[str], most: int
     if classes > most:
         errors = np.where(np.eye(classes, dtype=bool), 0, matrix).ravel()
         order = [int(i) for i in np.argsort(-errors, kind="stable")[:listed] if errors[i] > 0]
-        items = [f"{errors[i]:,} × {class_names[i // classes]}, called {class_names[i % classes]}" for i in order]
+        items = [f"{errors[i]:,} x {class_names[i // classes]}, called {class_names[i % classes]}" for i in order]
         return tag("ol", [tag("li", item) for item in items], class_="errors")
     worst = max(1, int(np.where(np.eye(classes, dtype=bool), 0, matrix).max()))
     head = tag("tr", tag("th", "true ↓ said →", scope="col"), [tag("th", name, scope="col") for name in class_names],
@@ -162,7 +168,7 @@ def confusion(matrix: NDArray[np.integer], class_names: Sequence[str], most: int
             share = recall if said == true else math.sqrt(n / worst)
             level = math.ceil(5 * share) if n else 0
             cells.append(tag("td", int(n) if n else "·", class_=f"{'right' if said == true else 'wrong'}{level}"))
-        found = f"{recall:.1%}" if row.sum() else "–"
+        found = f"{100 * recall:.1f} %" if row.sum() else "-"
         body.append(tag("tr", tag("th", class_names[true], scope="row"), cells, tag("td", found, class_="recall")))
     table = tag("table", tag("thead", head), tag("tbody", body), class_="confusion")
     return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="confusion matrix")
@@ -170,7 +176,9 @@ def confusion(matrix: NDArray[np.integer], class_names: Sequence[str], most: int
 
 def legend(*entries: tuple[str, str]) -> Markup:
     """A key: (class, words) each."""
-    return tag("p", [[tag("span", class_=f"key {class_}"), text(f" {words} ")] for class_, words in entries], class_="legend")
+    return tag(
+        "p", [[tag("span", class_=f"key {class_}"), text(f" {words} ")] for class_, words in entries], class_="legend"
+    )
 
 
 def _number(value: Any) -> float:

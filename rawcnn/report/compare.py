@@ -29,7 +29,9 @@ def section(runs: tuple[OpenRun, OpenRun], tested: tuple[Tested | None, Tested |
     ]
     known = [t for t in tested if t is not None]
     if len(known) == 2:
-        matrices = [charts.confusion(t.confusion(len(r.class_names)), r.class_names) for r, t in zip(runs, known, strict=True)]
+        matrices = [
+            charts.confusion(t.confusion(len(r.class_names)), r.class_names) for r, t in zip(runs, known, strict=True)
+        ]
         columns.append(("Mistakes", "mistakes", list(matrices)))
         columns.append(("Is it sure when it is right?", "calibration", [errors.reliability(t) for t in known]))
     made = []
@@ -57,20 +59,27 @@ def _agreement(runs: tuple[OpenRun, OpenRun], tested: list[Tested]) -> Markup:
     a, b = tested
     difference = b.accuracy - a.accuracy
     better = "B" if difference > 0 else "A"
-    told = [f"The accuracies differ by {abs(difference):.2%}" + (f"; {better} is higher. " if difference else ". ")]
+    told = [
+        f"The accuracies differ by {100 * abs(difference):.2f} %" + (f"; {better} is higher. " if difference else ". ")
+    ]
     same = np.array_equal(a.labels, b.labels) and runs[0].class_names == runs[1].class_names
     if not same:
-        told.append("The two runs were tested on different images, so only the intervals can be compared: " + _overlap(a, b))
+        told.append(
+            "The two runs were tested on different images, so only the intervals can be compared: " + _overlap(a, b)
+        )
         return tag("p", told)
     right_a, right_b = a.said == a.labels, b.said == b.labels
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     told.append(
-        f"Both are right on {count(int((right_a & right_b).sum()), 'image')}, only A on {only_a:,}, only B on {only_b:,}, "
-        f"neither on {int((~right_a & ~right_b).sum()):,}. "
+        f"Both are right on {count(int((right_a & right_b).sum()), 'image')}, only A on {only_a:,}, only B on "
+        f"{only_b:,}, neither on {int((~right_a & ~right_b).sum()):,}. "
     )
     p = mcnemar(only_a, only_b)
     verdict = "it is hardly chance" if p < 0.05 else "it may well be chance"
-    told.append(f"Two equally good nets would differ at least as much in {p:.1%} of all tests (McNemar’s test): {verdict}.")
+    told.append(
+        f"Two equally good nets would differ at least as much in {100 * p:.1f} % of all tests (McNemar's test): "
+        f"{verdict}."
+    )
     return tag("p", told)
 
 

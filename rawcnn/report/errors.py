@@ -19,7 +19,8 @@ def section(run: OpenRun, tested: Tested) -> Markup:
     matrix = tested.confusion(len(run.class_names))
     parts: list[Content] = [
         tag("h2", "Mistakes"),
-        tag("p", f"The net gets {count(len(tested.labels) - tested.right, 'test image')} of {len(tested.labels):,} wrong. "
+        tag("p", f"The net gets {count(len(tested.labels) - tested.right, 'test image')} of "
+        f"{len(tested.labels):,} wrong. "
             "Each row of the table is a true class, each column an answer of the net."),
         charts.confusion(matrix, run.class_names),
         _remark(run, tested),
@@ -33,7 +34,11 @@ def _remark(run: OpenRun, tested: Tested) -> Markup | None:
     answers = np.bincount(tested.said, minlength=len(run.class_names))
     if answers.max() >= 0.9 * answers.sum() and len(run.class_names) > 1:
         name = run.class_names[int(answers.argmax())]
-        return tag("p", f"Almost every answer is “{name}”: the net has not learnt to tell the classes apart yet.", class_="warning")
+        return tag(
+            "p",
+            f"Almost every answer is “{name}”: the net has not learnt to tell the classes apart yet.",
+            class_="warning",
+        )
     return None
 
 
@@ -56,12 +61,17 @@ def _by_pair(run: OpenRun, tested: Tested, found: list[Pair]) -> list[Content]:
         of_pair = []
         for i in some:
             name = paths[i].replace("\\", "/").rsplit("/", 1)[-1] if paths else f"no. {i}"
-            of_pair.append(_mistake(pixels[at], None if heat is None else heat[at], true, said, tested.probabilities[i], pair, name))
+            of_pair.append(
+                _mistake(
+                    pixels[at], None if heat is None else heat[at], true, said, tested.probabilities[i], pair, name
+                )
+            )
             at += 1
         heading = tag("h3", tag("b", true), " called ", tag("b", said), f": {count(len(pair.images), 'image')}")
         figures.append(tag("div", heading, tag("div", of_pair, class_="mistakes"), class_="pair-of"))
     told = (
-        "The most frequent kinds of mistake, and of each the images that the net was most sure of. Beside each image, Grad-CAM "
+        "The most frequent kinds of mistake, and of each the images that the net was most sure of. Beside each "
+        "image, Grad-CAM "
         "shows in orange where the last convolution found evidence for the wrong answer."
     )
     return [tag("p", told), *figures]
@@ -79,7 +89,9 @@ def _heat(run: OpenRun, inputs: np.ndarray, classes: np.ndarray) -> np.ndarray |
 def _mistake(
     image: np.ndarray, heat: np.ndarray | None, true: str, said: str, p: np.ndarray, pair: Pair, name: str
 ) -> Markup:
-    parts: list[Content] = [tag("img", src=images.picture(image, LONGEST), alt=f"{name}: {true}, called {said}", class_="pixels")]
+    parts: list[Content] = [
+        tag("img", src=images.picture(image, LONGEST), alt=f"{name}: {true}, called {said}", class_="pixels")
+    ]
     if heat is not None:
         cam = images.overlaid(image, heat, LONGEST)
         parts.append(tag("img", src=cam, alt=f"Grad-CAM for {said}", class_="cam"))
@@ -93,12 +105,16 @@ def confidence(tested: Tested) -> Markup:
     found = calibration(tested.probabilities, tested.labels)
     sure = float(tested.probabilities.max(axis=1).mean())
     kind = "more sure than it should be" if sure > tested.accuracy else "less sure than it could be"
-    verdict = f"Mean confidence {sure:.1%}, accuracy {tested.accuracy:.1%}: on the whole the net is {kind}."
+    verdict = (
+        f"Mean confidence {100 * sure:.1f} %, accuracy {100 * tested.accuracy:.1f} %: on the whole the net is {kind}."
+    )
     told = [
-        tag("p", "When the net says “90 % sure”, is it right nine times out of ten? Each bar holds the images with one level of "
-            "confidence; its height is how often they are right; the number is how many they are. On the diagonal confidence "
+        tag("p", "When the net says “90 % sure”, is it right nine times out of ten? Each bar holds the images "
+        "with one level of "
+            "confidence; its height is how often they are right; the number is how many they are. On the "
+            "diagonal confidence "
             "is honest. A bar below it means that the net is too sure of itself."),
-        tag("p", tag("strong", f"Expected calibration error: {found.expected_error:.2%}. "), verdict),
+        tag("p", tag("strong", f"Expected calibration error: {100 * found.expected_error:.2f} %. "), verdict),
     ]  # fmt: skip
     return tag("section", tag("h2", "Is it sure when it is right?"), told, _chart(found), id="calibration")
 
@@ -106,7 +122,7 @@ def confidence(tested: Tested) -> Markup:
 def reliability(tested: Tested) -> Content:
     """The reliability diagram and the expected calibration error alone."""
     found = calibration(tested.probabilities, tested.labels)
-    return [_chart(found), tag("p", f"Expected calibration error: {found.expected_error:.2%}.")]
+    return [_chart(found), tag("p", f"Expected calibration error: {100 * found.expected_error:.2f} %.")]
 
 
 def _chart(found: Calibration) -> Markup:

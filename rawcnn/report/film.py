@@ -1,5 +1,6 @@
 """Training as a film: curves with a marker, and the first filters and the confusion of each epoch that was kept."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,17 +19,32 @@ def section(run: OpenRun, frames: Sequence[Frame]) -> tuple[Markup, dict[str, An
         empty = tag("p", "No epoch has ended yet. Continue the run, then make this page again.")
         return tag("section", tag("h2", "Training"), empty, id="training"), {}
     key = charts.legend(("training", "training, mean over the epoch"), ("validation", "validation, after the epoch"))
-    both = [tag("figure", charts.curves(history, which, chance if which == "accuracy" else None), tag("figcaption", words))
-            for which, words in (("loss", "The loss: lower is better."), ("accuracy", "The accuracy: higher is better."))]  # fmt: skip
-    told = tag("p", "The training numbers are means while the net was still learning (with dropout on, if it has any), so "
-               "validation may lie above them.", class_="small")  # fmt: skip
-    parts: list[Content] = [tag("h2", "Training, epoch by epoch"), key, tag("div", both, class_="pair"), told, _events(history)]
+    charted = (("loss", None, "The loss: lower is better."), ("accuracy", chance, "The accuracy: higher is better."))
+    both = [tag("figure", charts.curves(history, which, at), tag("figcaption", words)) for which, at, words in charted]
+    words = (
+        "The training numbers are means while the net was still learning (with dropout on, if it has any), so "
+        "validation may lie above them."
+    )
+    told = tag("p", words, class_="small")
+    parts: list[Content] = [
+        tag("h2", "Training, epoch by epoch"),
+        key,
+        tag("div", both, class_="pair"),
+        told,
+        _events(history),
+    ]
     if len(history) > 1:
         parts.append(_slider(history))
     parts.append(_frames(run, frames))
     keys = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
-    data = {"rows": [{key: row.get(key) for key in keys} for row in history], "frames": [f.epoch for f in frames]}
+    rows = [{key: _finite(row.get(key)) for key in keys} for row in history]
+    data = {"rows": rows, "frames": [frame.epoch for frame in frames]}
     return tag("section", parts, id="training"), data
+
+
+def _finite(value: Any) -> Any:
+    """A number, or None in the place of one that JSON does not have."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _slider(history: Sequence[dict[str, Any]]) -> Markup:
@@ -41,9 +57,10 @@ def _slider(history: Sequence[dict[str, Any]]) -> Markup:
 def _events(history: Sequence[dict[str, Any]]) -> Markup | None:
     """Where the learning rate fell in a step and where the run was resumed, in words."""
     told = []
-    for before, now in zip(history, history[1:], strict=False):
-        old, new = before.get("learning_rate"), now.get("learning_rate")
-        if old and new and new < FELL * old:
+    rates = [row.get("learning_rate") or 0.0 for row in history]
+    for earlier, old, new, now in zip([rates[0], *rates], rates, rates[1:], history[1:], strict=False):
+        steady = old >= 0.99 * earlier  # else it falls all the time, and no epoch stands out
+        if old and new and steady and new < FELL * old:
             told.append(f"In epoch {now['epoch']} the learning rate fell from {old:.3g} to {new:.3g}.")
     told += [f"The run was resumed in epoch {row['epoch']}." for row in history if row.get("resumed")]
     return tag("ul", [tag("li", one) for one in told], class_="events") if told else None
@@ -56,7 +73,10 @@ def _frames(run: OpenRun, frames: Sequence[Frame]) -> Markup | None:
     shown = []
     for i, frame in enumerate(frames):
         picture, what = pictures.of_kernel(frame.filters)
-        parts: list[Content] = [tag("h3", f"After epoch {frame.epoch}"), tag("figure", picture, tag("figcaption", f"{what}."))]
+        parts: list[Content] = [
+            tag("h3", f"After epoch {frame.epoch}"),
+            tag("figure", picture, tag("figcaption", f"{what}.")),
+        ]
         if frame.confusion is not None:
             told = "Validation images: rows are the true classes, columns the answers."
             parts.append(tag("figure", charts.confusion(frame.confusion, run.class_names), tag("figcaption", told)))

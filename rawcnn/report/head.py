@@ -12,6 +12,7 @@ from rawcnn.report.opened import OpenRun
 from rawcnn.report.tested import Tested
 
 MOST_CLASSES = 40
+COLOURS = {1: "grey", 3: "in colour"}
 
 
 def title(run: OpenRun) -> str:
@@ -27,13 +28,18 @@ def section(run: OpenRun, tested: Tested | None) -> Markup:
 def accuracy(run: OpenRun, tested: Tested | None) -> Markup:
     """The test accuracy in large letters, with what it is worth."""
     if tested is None:
-        return tag("p", tag("strong", "This page has no images. "), run.missing or "The run has no test images.", class_="warning")
+        return tag(
+            "p",
+            tag("strong", "This page has no images. "),
+            run.missing or "The run has no test images.",
+            class_="warning",
+        )
     low, high = wilson(tested.right, len(tested.labels))
     told = (
         f"of {count(len(tested.labels), 'test image')} are recognised. With other test images of the same kind the "
-        f"result would differ a little: the 95 % interval is {low:.2%} to {high:.2%}."
+        f"result would differ a little: the 95 % interval is {100 * low:.2f} % to {100 * high:.2f} %."
     )
-    return tag("p", tag("strong", f"{tested.accuracy:.2%}", class_="big"), " ", told, class_="headline")
+    return tag("p", tag("strong", f"{100 * tested.accuracy:.2f} %", class_="big"), " ", told, class_="headline")
 
 
 def facts(run: OpenRun, tested: Tested | None) -> Markup:
@@ -52,7 +58,7 @@ def _net(run: OpenRun) -> list[tuple[str, Content]]:
         sizes += f", {len(run.data.validation):,} for validation, {len(run.data.test):,} for the test"
     return [
         ("Net", f"{run.name}: {count(net.num_params(), 'parameter')}, {adds:,} multiply-adds an image"),
-        ("Input", f"{height}x{width} pixels, " + ("grey" if channels == 1 else "in colour" if channels == 3 else f"{channels} channels")),
+        ("Input", f"{height}x{width} pixels, {COLOURS.get(channels, f'{channels} channels')}"),
         ("Data", sizes),
         ("Classes", f"{len(run.class_names)}: {named}"),
         ("Precision", f"{flags['precision']} (weights are float32)"),
@@ -64,7 +70,7 @@ def _training(run: OpenRun) -> list[tuple[str, Content]]:
     done = f"{len(history)} of {count(int(flags['epochs']), 'epoch')}"
     best = run.meta.get("best")
     if best:
-        done += f"; best validation accuracy {best['val_accuracy']:.2%} after epoch {best['epoch']}"
+        done += f"; best validation accuracy {100 * best['val_accuracy']:.2f} % after epoch {best['epoch']}"
     entries: list[tuple[str, Content]] = [
         ("Trained", done),
         ("Recipe", f"{flags['recipe']}: {flags['optimizer']}, learning rate {flags['learning_rate']:g} at the start, "
@@ -81,7 +87,7 @@ def _place(run: OpenRun) -> list[tuple[str, Content]]:
     versions: dict[str, Any] = run.meta.get("versions", {})
     entries: list[tuple[str, Content]] = [("Versions", ", ".join(f"{name} {v}" for name, v in versions.items()))]
     machine = run.meta.get("machine")
-    threads = run.flags.get("threads")
+    threads = run.flags.get("threads") or 0
     if machine or threads:
         entries.append(("Machine", machine or f"{count(int(threads), 'thread')}"))
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

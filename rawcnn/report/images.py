@@ -58,7 +58,9 @@ def picture(image: NDArray[np.generic], longest: int = 0) -> str:
     made = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels)
     if longest and max(made.size) > longest:
         ratio = longest / max(made.size)
-        made = made.resize((max(1, round(made.width * ratio)), max(1, round(made.height * ratio))), Image.Resampling.BOX)
+        made = made.resize(
+            (max(1, round(made.width * ratio)), max(1, round(made.height * ratio))), Image.Resampling.BOX
+        )
     if max(made.size) <= SMALL:
         return _address(made, "PNG", optimize=True)
     return _address(made, "JPEG", quality=85)

@@ -17,7 +17,7 @@ def section(run: OpenRun, shown: Any, words: Sequence[str]) -> tuple[Markup | No
     saved = live.whole_net(run.net) if whole else live.first_rows(run.net)
     if saved is None or run.net.input_shape[2] not in (1, 3) or (not whole and shown is None):
         return None, None
-    pixels = [] if shown is None else run.pixels(shown)
+    pixels = [] if shown is None else list(run.pixels(shown))
     samples = [{"image": images.exact(one), "words": word} for one, word in zip(pixels, words, strict=True)]
     before = {"pad": run.preprocess.pad, "low": run.preprocess.low, "high": run.preprocess.high}
     size = run.net.input_shape[0] - 2 * run.preprocess.pad
@@ -25,14 +25,18 @@ def section(run: OpenRun, shown: Any, words: Sequence[str]) -> tuple[Markup | No
     first = saved["rows"][0]["name"]
     title = "Draw a digit: the net runs here" if whole else f"The arithmetic of {first}"
     told = (
-        "This is the net itself, with the weights of this run. Draw a digit, or choose a test image, and every map changes. "
+        "This is the net itself, with the weights of this run. Draw a digit, or choose a test image, and every "
+        "map changes. "
         if whole
-        else f"A page is too small for all of this net, but {first}, its first convolution, runs here with the weights of "
+        else f"A page is too small for all of this net, but {first}, its first convolution, runs here with the "
+        f"weights of "
         "this run. Choose an image. "
     )
     told += (
-        "Point at any pixel of a map (tap it, or move with the arrow keys): below you see the window, the weights, their "
-        "products and the sum that make this number. Green frames show where it looks. A click holds the pixel; Escape lets go."
+        "Point at any pixel of a map (tap it, or move with the arrow keys): below you see the window, the "
+        "weights, their "
+        "products and the sum that make this number. Green frames show where it looks. A click holds the pixel; "
+        "Escape lets go."
     )
     parts: list[Content] = [tag("h2", title), tag("p", told, class_="js"), _without_scripts()]
     parts.append(tag("div", _input(whole), tag("div", id="strips"), class_="bench js" if whole else "bench plain js"))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from rawcnn.layers import RBF, AveragePool, Conv2D, Dense, Flatten, Layer, MaxPool, PartialConv2D, Subsample
 from rawcnn.nets.chain import Chain
 from rawcnn.report.rows import Field, activation_name
-from rawcnn.run import inside
 
 MOST_NUMBERS = 200_000
 """Nets with more weights are too large for a page: they show their first convolution only."""
@@ -77,7 +76,5 @@ def payload(rows: Sequence[tuple[str, Layer]], most_filters: int = 0) -> dict[st
 def _weights(layer: Layer) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
     if isinstance(layer, RBF):
         return np.asarray(layer.centres, np.float32), None
-    w = inside.filters(layer) if isinstance(layer, Conv2D | PartialConv2D) else None
-    if w is None and hasattr(layer, "w"):
-        w = layer.w.numpy()
-    return w, layer.b.numpy() if hasattr(layer, "b") else None
+    w, b = (getattr(layer, name).numpy() if hasattr(layer, name) else None for name in ("w", "b"))
+    return w, b

@@ -77,7 +77,9 @@ def mistakes(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -
     return sorted(found, key=lambda pair: (-len(pair.images), pair.true, pair.said))
 
 
-def telling_images(probabilities: NDArray[np.floating], labels: NDArray[np.integer], most: int) -> list[tuple[int, str]]:
+def telling_images(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], most: int
+) -> list[tuple[int, str]]:
     """Up to `most` images worth a look, with the reason: "right", "wrong" or "least certain".
 
     Three eighths are right, of different classes as far as there are some, three eighths wrong, all as confident as can
@@ -100,5 +102,5 @@ def telling_images(probabilities: NDArray[np.floating], labels: NDArray[np.integ
         if len(chosen) >= most:
             break
         chosen.setdefault(int(i), "least certain")
-    order = {"right": 0, "wrong": 1, "least certain": 2}
-    return sorted(chosen.items(), key=lambda one: order[one[1]])
+    place = {"right": 0, "wrong": 1, "least certain": 2}
+    return sorted(chosen.items(), key=lambda one: place[one[1]])

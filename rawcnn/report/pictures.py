@@ -32,7 +32,9 @@ def filters(layer: Layer) -> tuple[Markup, str] | None:
     if isinstance(layer, RBF) and layer.centres.shape[1] == math.prod(BITMAP):
         bitmaps = [images.levels(centre.reshape(BITMAP), 1.0) for centre in layer.centres]
         address = images.coloured_png(images.tiles(bitmaps, 10))
-        return shown_as(address, "The bitmaps", 560), "The bitmap of each class: orange is +1 (ink), blue is -1 (paper)."
+        return shown_as(
+            address, "The bitmaps", 560
+        ), "The bitmap of each class: orange is +1 (ink), blue is -1 (paper)."
     if isinstance(layer, Dense):
         w = layer.w.numpy().T
         cut = w[: 4 * MOST_FILTERS, :512]
@@ -49,12 +51,10 @@ def of_kernel(w: NDArray[np.float32], zoom: int = 0) -> tuple[Markup, str]:
     if inputs == 3:
         some = w[..., :MOST_FILTERS].transpose(3, 0, 1, 2)
         columns = min(16, len(some))
-        layers = [
-            images.tiles([np.rint(1 + 254 * np.clip(f[..., c] / largest / 2 + 0.5, 0, 1)).astype(np.uint8) for f in some], columns)
-            for c in range(3)
-        ]  # fmt: skip
+        pixels = np.rint(1 + 254 * np.clip(some / largest / 2 + 0.5, 0, 1)).astype(np.uint8)
+        layers = [images.tiles(list(pixels[..., c]), columns) for c in range(3)]
         address = images.exact(np.stack(layers, axis=-1))
-        what = f"{outputs} filters of {size}x{size} pixels. They see red, green and blue, so they are shown in colour; grey is 0"
+        what = f"{outputs} filters of {size}x{size} pixels, in the colours that they look for; grey is 0"
         return shown_as(address, what, _width(columns, size, zoom)), what + _only(outputs > MOST_FILTERS, MOST_FILTERS)
     if inputs == 1:
         some = [images.levels(w[:, :, 0, k], largest) for k in range(min(outputs, MOST_FILTERS))]
@@ -65,7 +65,9 @@ def of_kernel(w: NDArray[np.float32], zoom: int = 0) -> tuple[Markup, str]:
     if size == 1:
         cut = w[0, 0, :128, :256]
         address = images.coloured_png(images.levels(cut, largest))
-        what = f"The weights: a line for each of the {inputs} input channels, a column for each of the {outputs} filters"
+        what = (
+            f"The weights: a line for each of the {inputs} input channels, a column for each of the {outputs} filters"
+        )
         return shown_as(address, what, min(900, 4 * cut.shape[1])), what + _only(w[0, 0].shape != cut.shape, cut.shape)
     rows, columns = min(inputs, MOST_INPUTS), min(outputs, 16)
     some = [images.levels(w[:, :, c, k], largest) for c in range(rows) for k in range(columns)]
@@ -108,7 +110,7 @@ def maps(view: RowView, most: int, columns: int) -> Maps:
     columns = min(columns, len(channels))
     entries = np.where(np.isnan(shown), 0, images.levels(np.nan_to_num(shown), largest)).astype(np.uint8)
     addresses = [images.coloured_png(images.tiles(list(of_image), columns)) for of_image in entries]
-    return Maps(channels, *shown.shape[2:], step, largest, columns, addresses)
+    return Maps(channels, shown.shape[2], shown.shape[3], step, largest, columns, addresses)
 
 
 def strongest(values: NDArray[np.float32], most: int) -> list[int]:

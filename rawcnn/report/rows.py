@@ -1,8 +1,8 @@
 """What each row of a net does to some images: its filters, maps, histogram, dead units, time, receptive field."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import rawcnn.start  # noqa: F401
@@ -54,7 +54,7 @@ class RowView:
     stats: inside.Activations
     saturated: float
     seconds: float
-    parts: list["RowView"] = field(default_factory=list)
+    parts: Sequence["RowView"] = ()
 
     @property
     def activation(self) -> str:
@@ -105,7 +105,7 @@ def _parts(name: str, row: Inception, x: tf.Tensor, seen: Field, kept: int) -> I
 
 def _view(
     layer: Layer, name: str, line: SummaryRow | None, seen: Field, y: tf.Tensor, kept: int, seconds: float,
-    parts: list[RowView],
+    parts: Sequence[RowView],
 ) -> RowView:  # fmt: skip
     values = np.asarray(tf.cast(y, tf.float32).numpy())
     limit = {"tanh": 0.97, "scaled_tanh": 1.7159 * 0.97}.get(activation_name(layer))

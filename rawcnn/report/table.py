@@ -8,21 +8,28 @@ from rawcnn.report.markup import Content, Markup, count, tag
 from rawcnn.report.rows import RowView
 
 KINDS = {
-    "Conv2D": "A convolution. Each filter slides over the maps of the row above. Where the pixels under it look like the "
+    "Conv2D": "A convolution. Each filter slides over the maps of the row above. Where the pixels under it look "
+    "like the "
     "filter, its own map is large.",
     "PartialConv2D": "A convolution with a connection table: each map sees only some of the maps above it.",
-    "Subsample": "Trainable subsampling: the sum of each window, times one number, plus one number, then the activation. "
+    "Subsample": "Trainable subsampling: the sum of each window, times one number, plus one number, then the "
+    "activation. "
     "Each map has its own two numbers.",
     "AveragePool": "Each number is the mean of a window, so the maps become smaller.",
-    "MaxPool": "Each number is the largest of a window. The maps become smaller, and small shifts of the image matter less.",
-    "LRN": "Local response normalisation: a large number makes the numbers of neighbouring channels at the same pixel smaller.",
-    "BatchNorm": "Batch normalisation: each channel is shifted and scaled to a mean and a deviation that the net learnt.",
-    "Dropout": "Dropout: in training some numbers, chosen by chance, become 0. Here, after training, it changes nothing.",
+    "MaxPool": "Each number is the largest of a window. The maps become smaller, and small shifts of the image "
+    "matter less.",
+    "LRN": "Local response normalisation: a large number makes the numbers of neighbouring channels at the same "
+    "pixel smaller.",
+    "BatchNorm": "Batch normalisation: each channel is shifted and scaled to a mean and a deviation that the net "
+    "learnt.",
+    "Dropout": "Dropout: in training some numbers, chosen by chance, become 0. Here, after training, it changes "
+    "nothing.",
     "Flatten": "All maps, written as one list of numbers.",
     "Dense": "Every output sees every input: a sum of all inputs, each times its own weight, plus a bias.",
     "RBF": "Each output is minus the squared distance between the row above and the picture of one class. "
     "The class with the smallest distance wins.",
-    "Inception": "Four branches look at the same maps in windows of 1x1, 3x3, 5x5 and a pooling; their maps are joined.",
+    "Inception": "Four branches look at the same maps in windows of 1x1, 3x3, 5x5 and a pooling; their maps are "
+    "joined.",
 }
 ACTIVATIONS = {
     "relu": "ReLU: negative numbers become 0.",
@@ -37,19 +44,36 @@ def section(views: Sequence[RowView], most_maps: int, words: Sequence[str], geom
     total = sum(view.seconds for view in views) or 1.0
     rows = [_row(view, view.seconds / total, most_maps, words, geometry) for view in views]
     names = ("row", "layer", "output", "parameters", "multiply-adds", "sees", "time")
-    header = tag("div", [tag("span", name, class_=f"c-{i}") for i, name in enumerate(names)], class_="row head", aria_hidden="true")
+    header = tag(
+        "div",
+        [tag("span", name, class_=f"c-{i}") for i, name in enumerate(names)],
+        class_="row head",
+        aria_hidden="true",
+    )
     intro = (
         "This is the table of the net, as its paper prints it. Open a row to see what is inside: its weights, what it "
-        "makes of some test images, and how its numbers are spread. In every picture white is 0, orange is positive and "
+        "makes of some test images, and how its numbers are spread. In every picture white is 0, orange is "
+        "positive and "
         "blue is negative."
     )
     sees = (
-        "“sees” is the receptive field: so many input pixels a side can change one number. “time” is each row’s part of one "
+        "“sees” is the receptive field: so many input pixels a side can change one number. “time” is each row's "
+        "part of one "
         "pass through the net, measured while this page was made."
     )
-    hint = tag("p", "Point at a map to see which part of the image that pixel sees.", class_="hint js") if words else None
+    hint = (
+        tag("p", "Point at a map to see which part of the image that pixel sees.", class_="hint js") if words else None
+    )
     body = tag("div", header, rows, class_="net")
-    return tag("section", tag("h2", "The net, row by row"), tag("p", intro), body, tag("p", sees, class_="small"), hint, id="net")
+    return tag(
+        "section",
+        tag("h2", "The net, row by row"),
+        tag("p", intro),
+        body,
+        tag("p", sees, class_="small"),
+        hint,
+        id="net",
+    )
 
 
 def _row(view: RowView, time: float, most: int, words: Sequence[str], geometry: list[dict[str, Any]]) -> Markup:
@@ -61,9 +85,10 @@ def _row(view: RowView, time: float, most: int, words: Sequence[str], geometry: 
         ("sees", f"{line.receptive_field}x{line.receptive_field}"),
     )  # fmt: skip
     spans = [
-        tag("span", tag("span", f"{name} ", class_="label"), value, class_=f"c-{i}") for i, (name, value) in enumerate(cells)
+        tag("span", tag("span", f"{name} ", class_="label"), value, class_=f"c-{i}")
+        for i, (name, value) in enumerate(cells)
     ]
-    share = tag("span", tag("span", "time ", class_="label"), f"{time:.0%} ", _bar(time), class_="c-6")
+    share = tag("span", tag("span", "time ", class_="label"), f"{100 * time:.0f} % ", _bar(time), class_="c-6")
     return tag("details", tag("summary", tag("div", spans, share, class_="row")), _inside(view, most, words, geometry))
 
 
@@ -130,13 +155,13 @@ def _numbers(view: RowView) -> Markup:
     told = [f"Mean {stats.mean:.3g}, deviation {stats.deviation:.3g}."]
     if view.activation == "relu":
         what = "maps" if len(view.layer.out_shape) == 3 else "units"
-        told.append(f"{stats.zeros:.0%} of all numbers are 0.")
+        told.append(f"{100 * stats.zeros:.0f} % of all numbers are 0.")
         told.append(
-            f"{stats.dead:.1%} of its {what} are dead: they are 0 everywhere in all of these images"
+            f"{100 * stats.dead:.1f} % of its {what} are dead: they are 0 everywhere in all of these images"
             + (", so they learn nothing from them." if stats.dead else ".")
         )
     if view.activation in ("tanh", "scaled_tanh"):
-        told.append(f"{view.saturated:.0%} are saturated: so near the limit that the unit hardly learns.")
+        told.append(f"{100 * view.saturated:.0f} % are saturated: so near the limit that the unit hardly learns.")
     title = f"Histogram of {view.name}: {stats.edges[0]:.3g} to {stats.edges[-1]:.3g}. {' '.join(told)}"
     caption = tag("figcaption", "How often each number occurs (heights are square roots). ", " ".join(told))
     return tag("figure", charts.histogram(stats.counts, stats.edges, title), caption, class_="numbers")

@@ -45,10 +45,7 @@ def write_report(
     opened = open_run(run, data_dir)
     if opened.missing:
         log(f"the page has no images: {opened.missing}")
-    if compare_with is None:
-        content = single(opened, log)
-    else:
-        content = pair(opened, open_run(compare_with, data_dir))
+    content = single(opened, log) if compare_with is None else pair(opened, open_run(compare_with, data_dir))
     path = Path(out) if out is not None else Path(run, NAME)
     try:
         with whole_file(path) as file:
@@ -86,8 +83,8 @@ def _page(
         sections.append(("Mistakes", errors.section(run, tested)))
         sections.append(("Confidence", errors.confidence(tested)))
     data = {
-        "classes": run.class_names, "palette": images.palette().tolist(), "input": run.net.input_shape, "maps": geometry,
-        "film": reel, "live": live,
+        "classes": run.class_names, "palette": images.palette().tolist(), "input": run.net.input_shape,
+        "maps": geometry, "film": reel, "live": live,
     }  # fmt: skip
     return assemble(head.title(run), head.section(run, tested), sections, data, thumbs)
 
@@ -107,7 +104,7 @@ def _chosen(run: OpenRun, tested: Tested | None) -> tuple[list[str], Any, list[s
     words = []
     for i, reason in tested.chosen:
         true, said = run.class_names[int(tested.labels[i])], run.class_names[int(tested.said[i])]
-        sure = f"{tested.probabilities[i].max():.0%} sure"
+        sure = f"{100 * tested.probabilities[i].max():.0f} % sure"
         answer = f"{true}, recognised" if true == said else f"{true}, called {said}"
         words.append(f"{answer}, {sure}" + (" (least certain)" if reason == "least certain" else ""))
     shown = run.shown(np.array([i for i, _ in tested.chosen]))
@@ -121,5 +118,7 @@ def _measured(run: OpenRun, tested: Tested | None, shown: Any) -> np.ndarray:
         grey = np.full((1, height, width, channels), np.mean((run.preprocess.low, run.preprocess.high)), np.float32)
         return np.repeat(grey, 2, axis=0)
     most = max(CHOSEN, min(MOST_IMAGES, PIXELS // (height * width)))
-    others = np.unique(np.linspace(0, len(tested.labels) - 1, most - len(shown)).astype(int)) if most > len(shown) else []
-    return np.concatenate([shown, run.shown(np.array(others))]) if len(others) else shown
+    if most <= len(shown):
+        return np.asarray(shown)
+    others = np.unique(np.linspace(0, len(tested.labels) - 1, most - len(shown)).astype(int))
+    return np.concatenate([shown, run.shown(others)])
