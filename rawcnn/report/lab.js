@@ -57,7 +57,7 @@ function makeStrips() {
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "application");
     canvas.setAttribute("aria-label", `${strip.words}. Arrow keys move, page up and page down change the map.`);
-    canvas.style.maxWidth = `${canvas.width}px`;
+    canvas.style.width = `${canvas.width}px`; // the style sheet keeps it within the page
     strip.canvas = canvas;
     listen(strip);
     lab.strips.push(strip);
