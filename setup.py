@@ -43,7 +43,7 @@ setup(
     package_data={"rawcnn": ["py.typed"], "rawcnn.report": ["*.html", "*.css", "*.js"]},
     python_requires=">=3.10",
     install_requires=["tensorflow>=2.20,<3", "numpy>=1.26", "scipy>=1.11", "pillow>=10.1", "absl-py>=2.1"],
-    entry_points={"console_scripts": ["rawcnn = rawcnn.run.command:main"]},
+    entry_points={"console_scripts": ["rawcnn = rawcnn.__main__:main"]},
     extras_require=EXTRAS,
     classifiers=[
         "Intended Audience :: Education",

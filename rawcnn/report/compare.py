@@ -14,14 +14,14 @@ from rawcnn.run import inside
 
 def heading(a: OpenRun, b: OpenRun) -> Markup:
     """The head of the page."""
-    both = [tag("p", tag("b", f"{letter}: "), head.title(run), " ", tag("code", str(run.path)))
+    both = [tag("p", tag("b", f"{letter}: "), run.title, " ", tag("code", str(run.path)))
             for letter, run in (("A", a), ("B", b))]  # fmt: skip
     return tag("header", tag("h1", "Two runs compared"), both, id="top")
 
 
 def section(runs: tuple[OpenRun, OpenRun], tested: tuple[Tested | None, Tested | None]) -> list[tuple[str, Markup]]:
     """The sections of a comparison: facts, training, first filters, mistakes and calibration, side by side."""
-    names = [f"{letter}: {head.title(run)}" for letter, run in zip("AB", runs, strict=True)]
+    names = [f"{letter}: {run.title}" for letter, run in zip("AB", runs, strict=True)]
     columns: list[tuple[str, str, list[Content]]] = [
         ("The runs", "runs", [[head.accuracy(r, t), head.facts(r, t)] for r, t in zip(runs, tested, strict=True)]),
         ("Training", "training", [_training(run) for run in runs]),

@@ -1,8 +1,7 @@
 """The head of the page: what the run was, and how good its net is. It is the model card."""
 
-from collections.abc import Sequence
+import platform
 from datetime import datetime, timezone
-from typing import Any
 
 import rawcnn
 from rawcnn.machine import cores
@@ -15,14 +14,9 @@ MOST_CLASSES = 40
 COLOURS = {1: "grey", 3: "in colour"}
 
 
-def title(run: OpenRun) -> str:
-    """What the page is called."""
-    return f"{run.name} on {run.data_name}"
-
-
 def section(run: OpenRun, tested: Tested | None) -> Markup:
     """The name, the accuracy with its interval, and the facts of the run."""
-    return tag("header", tag("h1", title(run)), accuracy(run, tested), facts(run, tested), id="top")
+    return tag("header", tag("h1", run.title), accuracy(run, tested), facts(run, tested), id="top")
 
 
 def accuracy(run: OpenRun, tested: Tested | None) -> Markup:
@@ -44,60 +38,54 @@ def accuracy(run: OpenRun, tested: Tested | None) -> Markup:
 
 def facts(run: OpenRun, tested: Tested | None) -> Markup:
     """The model card: a list of names and values."""
-    entries = [*_net(run), *_training(run), *_place(run), *_commands(run)]
-    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in entries], class_="facts")
+    entries = [*_net(run), *_training(run), *_place(run)]
+    commands = [("Train such a net", run.command()), ("Continue this run", run.command(resume=True))]
+    short = [tag("div", tag("dt", name), tag("dd", value)) for name, value in entries]
+    long = [tag("div", tag("dt", name), tag("dd", tag("code", words)), class_="wide") for name, words in commands]
+    return tag("dl", short, long, class_="facts")
 
 
 def _net(run: OpenRun) -> list[tuple[str, Content]]:
-    net, flags = run.net, run.flags
+    net, data = run.net, run.record.data
     height, width, channels = net.input_shape
     adds = sum(layer.multiply_adds() for _, layer in net.rows)
-    named = ", ".join(run.class_names[:MOST_CLASSES]) + (", …" if len(run.class_names) > MOST_CLASSES else "")
-    sizes = f"{run.data_name}: {count(int(run.meta['data']['training images']), 'training image')}"
+    named = ", ".join(run.class_names[:MOST_CLASSES]) + (", ..." if len(run.class_names) > MOST_CLASSES else "")
+    sizes = f"{data.name}: {count(data.training_images, 'training image')}"
     if run.data is not None:
-        sizes += f", {len(run.data.validation):,} for validation, {len(run.data.test):,} for the test"
+        held_out = "none" if run.data.validation is None else f"{len(run.data.validation):,}"
+        sizes += f", {held_out} for validation, {len(run.data.test):,} for the test"
     return [
-        ("Net", f"{run.name}: {count(net.num_params(), 'parameter')}, {adds:,} multiply-adds an image"),
+        ("Net", f"{run.settings.net}: {count(net.num_params(), 'parameter')}, {adds:,} multiply-adds an image"),
         ("Input", f"{height}x{width} pixels, {COLOURS.get(channels, f'{channels} channels')}"),
         ("Data", sizes),
         ("Classes", f"{len(run.class_names)}: {named}"),
-        ("Precision", f"{flags['precision']} (weights are float32)"),
-    ]  # fmt: skip
+        ("Precision", f"{run.settings.precision} (weights are float32)"),
+    ]
 
 
 def _training(run: OpenRun) -> list[tuple[str, Content]]:
-    flags, history = run.flags, run.history
-    done = f"{len(history)} of {count(int(flags['epochs']), 'epoch')}"
-    best = run.meta.get("best")
-    if best:
-        done += f"; best validation accuracy {100 * best['val_accuracy']:.2f} % after epoch {best['epoch']}"
-    entries: list[tuple[str, Content]] = [
-        ("Trained", done),
-        ("Recipe", f"{flags['recipe']}: {flags['optimizer']}, learning rate {flags['learning_rate']:g} at the start, "
-                   f"{count(int(flags['batch_size']), 'image')} an update"),
-        ("Seed", str(flags["seed"])),
-    ]  # fmt: skip
-    seconds = [float(row["seconds"]) for row in history if isinstance(row.get("seconds"), int | float)]
+    now, history, best = run.settings, run.record.history, run.record.best
+    done = f"{len(history)} of {count(now.epochs, 'epoch')}"
+    if best and best.val_accuracy is not None:
+        done += f"; best validation accuracy {100 * best.val_accuracy:.2f} % after epoch {best.epoch}"
+    recipe = (
+        f"{now.recipe}: {now.optimizer}, learning rate {now.learning_rate or 0:g} at the start ({now.schedule}), "
+        f"{count(now.batch_size or 0, 'image')} an update"
+    )
+    entries: list[tuple[str, Content]] = [("Trained", done), ("Recipe", recipe), ("Seed", str(now.seed))]
+    seconds = [row.seconds for row in history]
     if seconds:
         entries.append(("Time", f"{_duration(sum(seconds))} ({_duration(sum(seconds) / len(seconds))} an epoch)"))
     return entries
 
 
 def _place(run: OpenRun) -> list[tuple[str, Content]]:
-    versions: dict[str, Any] = run.meta.get("versions", {})
-    entries: list[tuple[str, Content]] = [("Versions", ", ".join(f"{name} {v}" for name, v in versions.items()))]
-    machine = run.meta.get("machine")
-    threads = run.flags.get("threads") or 0
-    if machine or threads:
-        entries.append(("Machine", machine or f"{count(int(threads), 'thread')}"))
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    entries.append(("This page", f"made {made} by rawcnn {rawcnn.__version__} on {count(cores(), 'core')}"))
-    return entries
-
-
-def _commands(run: OpenRun) -> Sequence[tuple[str, Content]]:
-    more = {"Train it again": run.command(), "Continue it": run.command(resume=True)}
-    return [(name, tag("code", command)) for name, command in more.items()]
+    return [
+        ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
+        ("Threads", str(run.settings.threads)),
+        ("This page", f"made {made} by rawcnn {rawcnn.__version__} on {platform.system()}, {count(cores(), 'core')}"),
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -143,9 +143,8 @@ function drawMarks() {
       mark(strip, 0, start + at.y * jump, start + at.x * jump, size, size);
     } else if (strip.row === at.row - 1 && !strip.list && lab.rows[at.row].out.length === 3) {
       const row = lab.rows[at.row];
-      const before = paddingBefore(row);
       for (let c = 0; c < strip.tiles; c++)
-        if (isConnected(row, c, at.map)) mark(strip, c, at.y * row.stride - before, at.x * row.stride - before, row.size, row.size);
+        if (isConnected(row, c, at.map)) mark(strip, c, at.y * row.stride - row.before, at.x * row.stride - row.before, row.size, row.size);
     }
   }
 }

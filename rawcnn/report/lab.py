@@ -13,14 +13,14 @@ def section(run: OpenRun, shown: Any, words: Sequence[str]) -> tuple[Markup | No
 
     `shown` are the chosen images after preprocessing `[M, H, W, C]`, None where there are none.
     """
-    whole = live.runs_in_page(run.net) and run.preprocess.resize == 0
+    whole = live.runs_in_page(run.net) and run.inputs.preprocess.resize == 0
     saved = live.whole_net(run.net) if whole else live.first_rows(run.net)
     if saved is None or run.net.input_shape[2] not in (1, 3) or (not whole and shown is None):
         return None, None
     pixels = [] if shown is None else list(run.pixels(shown))
     samples = [{"image": images.exact(one), "words": word} for one, word in zip(pixels, words, strict=True)]
-    before = {"pad": run.preprocess.pad, "low": run.preprocess.low, "high": run.preprocess.high}
-    size = run.net.input_shape[0] - 2 * run.preprocess.pad
+    before = {"pad": run.inputs.preprocess.pad, "low": run.inputs.preprocess.low, "high": run.inputs.preprocess.high}
+    size = run.net.input_shape[0] - 2 * run.inputs.preprocess.pad
     data = saved | {"whole": whole, "preprocess": before, "size": size, "samples": samples}
     first = saved["rows"][0]["name"]
     title = "Draw a digit: the net runs here" if whole else f"The arithmetic of {first}"

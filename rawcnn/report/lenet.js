@@ -89,21 +89,14 @@ function distance(w, start, x) {
   return sum;
 }
 
-// Pixels of padding before the first row and column, as TensorFlow's SAME takes them.
-function paddingBefore(row) {
-  if (!row.same) return 0;
-  return Math.floor(Math.max(0, (row.out[0] - 1) * row.stride + row.size - row.in[0]) / 2);
-}
-
 function convolveAt(row, x, top, left, k) {
   const [height, width, channels] = x.shape;
-  const before = paddingBefore(row);
   let sum = row.b ? row.b[k] : 0;
   for (let dy = 0; dy < row.size; dy++) {
-    const y = top * row.stride + dy - before;
+    const y = top * row.stride + dy - row.before;
     if (y < 0 || y >= height) continue;
     for (let dx = 0; dx < row.size; dx++) {
-      const at = left * row.stride + dx - before;
+      const at = left * row.stride + dx - row.before;
       if (at < 0 || at >= width) continue;
       const pixel = (y * width + at) * channels;
       for (let c = 0; c < channels; c++) {
@@ -140,15 +133,14 @@ function softmax(logits) {
 // A convolution's number at one place, taken apart: for each input map that is connected its window (null outside the
 // map), its weights and the sum of their products; then the bias and the activation.
 function explain(row, x, top, left, k) {
-  const before = paddingBefore(row);
   const parts = [];
   for (let c = 0; c < x.shape[2]; c++) {
     if (weightIndex(row, 0, 0, c, k) < 0) continue;
     const part = { map: c, values: [], weights: [], sum: 0 };
     for (let dy = 0; dy < row.size; dy++)
       for (let dx = 0; dx < row.size; dx++) {
-        const y = top * row.stride + dy - before;
-        const at = left * row.stride + dx - before;
+        const y = top * row.stride + dy - row.before;
+        const at = left * row.stride + dx - row.before;
         const inside = y >= 0 && y < x.shape[0] && at >= 0 && at < x.shape[1];
         const value = inside ? x.data[(y * x.shape[1] + at) * x.shape[2] + c] : null;
         const weight = row.w[weightIndex(row, dy, dx, c, k)];

@@ -48,7 +48,7 @@ def payload(rows: Sequence[tuple[str, Layer]], most_filters: int = 0) -> dict[st
     numbers: list[NDArray[np.float32]] = []
     described, place, seen = [], 0, Field()
     for name, layer in rows:
-        seen = seen.after(layer)
+        before, seen = seen, seen.after(layer)
         w, b = _weights(layer)
         out = list(layer.out_shape)
         if most_filters and w is not None and w.ndim == 4:
@@ -60,7 +60,7 @@ def payload(rows: Sequence[tuple[str, Layer]], most_filters: int = 0) -> dict[st
         }  # fmt: skip
         size, row["stride"] = layer.window
         row["size"] = getattr(layer, "size", size)
-        row["same"] = getattr(layer, "padding", "VALID") == "SAME"
+        row["before"] = (before.start - seen.start) // before.jump  # pixels of padding
         if isinstance(layer, PartialConv2D):
             row["table"] = layer.table.astype(int).tolist()
         for key, array in (("w", w), ("b", b)):

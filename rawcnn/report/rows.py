@@ -32,7 +32,7 @@ class Field:
     def after(self, layer: Layer) -> "Field":
         """What a unit of the next row sees."""
         size, stride = layer.window
-        before = 0
+        before = getattr(layer, "margin", 0)
         same = isinstance(layer, Inception) or getattr(layer, "padding", "VALID") == "SAME"
         if same and len(layer.input_shape) == 3:
             before = max(0, (layer.out_shape[0] - 1) * stride + size - layer.input_shape[0]) // 2

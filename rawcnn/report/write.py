@@ -14,6 +14,7 @@ from rawcnn.report.markup import Markup
 from rawcnn.report.opened import OpenRun, open_run
 from rawcnn.report.page import assemble
 from rawcnn.report.tested import Tested, test
+from rawcnn.run.classify import Build
 
 NAME = "report.html"
 LARGEST = 8_000_000
@@ -28,7 +29,7 @@ StrPath = str | os.PathLike[str]
 
 def write_report(
     run: StrPath, out: StrPath | None = None, *, compare_with: StrPath | None = None, data_dir: StrPath | None = None,
-    log: Callable[[str], None] = lambda line: None,
+    net: Build = None, log: Callable[[str], None] = lambda line: None,
 ) -> Path:  # fmt: skip
     """Write a page that opens a run's net: one HTML file without network or server, under 8 MB. Returns its path.
 
@@ -37,12 +38,13 @@ def write_report(
       out: the file to write; by default `report.html` in `run`.
       compare_with: another run's directory; the page then compares the two in two columns.
       data_dir: where the run's data are now, if not where they were. Without data the page has no images and says so.
+      net: of a run whose net is one of your own, a `Chain` like it or a function that makes one, as in `load_run`.
       log: is told what happens.
 
     Raises:
       RunError: there is no run, or the file cannot be written.
     """
-    opened = open_run(run, data_dir)
+    opened = open_run(run, data_dir, net)
     if opened.missing:
         log(f"the page has no images: {opened.missing}")
     content = single(opened, log) if compare_with is None else pair(opened, open_run(compare_with, data_dir))
@@ -86,13 +88,13 @@ def _page(
         "classes": run.class_names, "palette": images.palette().tolist(), "input": run.net.input_shape,
         "maps": geometry, "film": reel, "live": live,
     }  # fmt: skip
-    return assemble(head.title(run), head.section(run, tested), sections, data, thumbs)
+    return assemble(run.title, head.section(run, tested), sections, data, thumbs)
 
 
 def pair(a: OpenRun, b: OpenRun) -> str:
     """The page that compares two runs."""
     sections = compare.section((a, b), (test(a, CHOSEN), test(b, CHOSEN)))
-    title = f"{head.title(a)} and {head.title(b)}"
+    title = f"{a.title} and {b.title}"
     data = {"classes": a.class_names, "palette": images.palette().tolist(), "maps": [], "film": {}, "live": None}
     return assemble(title, compare.heading(a, b), sections, data)
 
@@ -115,7 +117,9 @@ def _measured(run: OpenRun, tested: Tested | None, shown: Any) -> np.ndarray:
     """Images to measure histograms and times on: the chosen ones first, then test images at even distances."""
     height, width, channels = run.net.input_shape
     if tested is None:
-        grey = np.full((1, height, width, channels), np.mean((run.preprocess.low, run.preprocess.high)), np.float32)
+        grey = np.full(
+            (1, height, width, channels), np.mean((run.inputs.preprocess.low, run.inputs.preprocess.high)), np.float32
+        )
         return np.repeat(grey, 2, axis=0)
     most = max(CHOSEN, min(MOST_IMAGES, PIXELS // (height * width)))
     if most <= len(shown):

@@ -1,7 +1,8 @@
 """The command `rawcnn`: a table of subcommands, each a function of its own flags."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import rawcnn.start
 
@@ -23,28 +24,28 @@ from rawcnn.train.inputs import CROPS
 from rawcnn.train.losses import LOSSES
 
 
-def main() -> None:
-    """Run the subcommand that the command line names; what the console script `rawcnn` calls."""
-    cli.run(_dispatch)
+def main(more: Mapping[str, "Command"]) -> None:
+    """Run the subcommand that the command line names: one of `COMMANDS`, or of `more` from rooms above."""
+    cli.run(partial(_dispatch, {**COMMANDS, **more}))
 
 
-def _dispatch(argv: list[str]) -> None:
+def _dispatch(commands: Mapping[str, "Command"], argv: list[str]) -> None:
     name, rest = (argv[1] if len(argv) > 1 else "--help"), argv[2:]
     if name in ("--help", "-h", "--helpfull", "help"):
-        raise HelpAsked(_help())
+        raise HelpAsked(_help(commands))
     if name in ("--version", "version"):
         tell(f"rawcnn {rawcnn.__version__}")
-    elif name in COMMANDS:
-        COMMANDS[name].do([f"rawcnn {name}", *rest])
+    elif name in commands:
+        commands[name].do([f"rawcnn {name}", *rest])
     elif name.startswith("-"):
-        raise UsageError(f"A command comes first, as in `rawcnn train {name}`: {', '.join(COMMANDS)}.")
+        raise UsageError(f"A command comes first, as in `rawcnn train {name}`: {', '.join(commands)}.")
     else:
-        raise UsageError(f"There is no command {name!r}.{meant(name, COMMANDS)} See rawcnn --help.")
+        raise UsageError(f"There is no command {name!r}.{meant(name, commands)} See rawcnn --help.")
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:{width}}{one.help}" for name, one in COMMANDS.items()]
+def _help(commands: Mapping[str, "Command"]) -> str:
+    width = max(map(len, commands)) + 2
+    lines = [f"  {name:{width}}{one.help}" for name, one in commands.items()]
     head = "rawcnn: the classic CNNs in raw TensorFlow.\n\nusage: rawcnn COMMAND [--flag=value ...] [words]"
     return "\n".join([head, "", *lines, "", "rawcnn COMMAND --help lists its flags."])
 
@@ -221,7 +222,7 @@ class Command:
     do: Callable[[list[str]], None]
 
 
-COMMANDS: dict[str, Command] = {
+COMMANDS: Mapping[str, Command] = {
     "train": Command("train a net; all results go into a run directory", _train),
     "classify": Command("read images of your own with a trained run", classify),
     "evaluate": Command("test a trained run again, with other crops or other data", _evaluate),

@@ -5,6 +5,8 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -14,6 +16,7 @@ from rawcnn.report import write_report
 from rawcnn.report.markup import Markup, tag
 from rawcnn.report.page import HERE, SCRIPTS, assemble
 from rawcnn.report.write import LARGEST
+from tests.command import environment
 from tests.report.photos import EVIL, evil_photos, train_on
 
 
@@ -148,3 +151,20 @@ def test_scripts_never_turn_text_into_markup_or_code(name):
     )
     assert 'setAttribute("style"' not in source and "http" not in source
     assert max(map(len, source.splitlines())) <= 160 and len(source.splitlines()) <= 400
+
+
+def test_the_command_writes_a_page(whole, evil_run, tmp_path):
+    def rawcnn(*words, status=0):
+        command = [sys.executable, "-m", "rawcnn", "report", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), cwd=tmp_path)
+        assert done.returncode == status, done.stderr
+        return done
+
+    one = tmp_path / "one.html"
+    assert "one.html" in rawcnn(f"--run={whole[0]}", f"--out={one}").stdout
+    assert "lenet5_relu on mnist" in one.read_text(encoding="utf-8")
+    two = tmp_path / "two.html"
+    rawcnn(f"--run={whole[0]}", f"--run={evil_run}", f"--out={two}")
+    assert "Two runs compared" in two.read_text(encoding="utf-8")
+    assert "Which run?" in rawcnn(status=2).stderr
+    assert "not 3" in rawcnn("--run=a", "--run=b", "--run=c", status=2).stderr
