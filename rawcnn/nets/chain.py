@@ -1,20 +1,29 @@
 """`row` and `Chain`: an architecture is a table of named rows, and the chain runs the table."""
 
+import inspect
 import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.errors import UsageError
+from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.layers import Layer
 from rawcnn.layers.base import check_training
 from rawcnn.nets.precision import FLOAT32, Policy
 from rawcnn.nets.summary import summary, summary_html
 from rawcnn.ops.fast.forms import plain_ops
 from rawcnn.seeds import fold
+
+KERAS_NAMES = {
+    "kernel_size": "size", "pool_size": "size", "strides": "stride", "use_bias": "bias", "kernel_initializer": "w_init",
+    "bias_initializer": "b_init", "p": "rate",
+}  # fmt: skip
+"""What Keras and PyTorch call arguments, and what they are called here."""
+WHOLE = frozenset({"filters", "units", "size", "stride", "groups"})
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,30 @@ class Row:
     layer: Callable[..., Layer]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    def check(self) -> None:
+        """Raise `UsageError` for arguments that the layer does not take, with the remedy."""
+        what = getattr(self.layer, "__name__", "The layer")
+        signature = inspect.signature(self.layer)
+        takes = signature.parameters
+        for key in self.kwargs.keys() - takes.keys():
+            ours = KERAS_NAMES.get(key)
+            remedy = f" It is called {ours!r} here." if ours in takes else did_you_mean(key, takes)
+            raise UsageError(f"{what} has no argument {key!r}.{remedy}")
+        try:
+            given = signature.bind_partial(*self.args, **self.kwargs).arguments
+        except TypeError as error:
+            raise UsageError(f"{what}: {error}. It takes {', '.join(takes)}.") from error
+        if isinstance(given.get("activation"), str):
+            raise UsageError(f"activation is a function, not {given['activation']!r}: write activation=tf.nn.relu.")
+        for key in WHOLE & given.keys():
+            value = given[key]
+            if isinstance(value, tuple | list):
+                raise UsageError(
+                    f"{key} is one number for both directions, not {value}: write {key}={value[0] if value else 3}."
+                )
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+                raise UsageError(f"{key} is a whole number from 1 on, not {value!r}.")
 
     def build(self, input_shape: Sequence[int], seed: int) -> Layer:
         return self.layer(*self.args, input_shape=input_shape, seed=seed, **self.kwargs)
@@ -73,6 +106,7 @@ class Chain(tf.Module):
         shape = self.input_shape
         for name, pending in table:
             self._check_name(name)
+            self._check_row(name, pending)
             try:
                 with tf.name_scope(name):  # so that variables are called conv1/w
                     layer = pending.build(shape, fold(seed, name))
@@ -93,6 +127,18 @@ class Chain(tf.Module):
                 raise UsageError(f"Head {name!r}: {error}") from error
             setattr(self, name, head)
             self._head_of[at] = name
+
+    def _check_row(self, name: str, pending: object) -> None:
+        if not isinstance(pending, Row):
+            kind = pending.__name__ if isinstance(pending, type) else type(pending).__name__
+            raise UsageError(
+                f"Row {name!r} is {kind} itself, but a table needs rows that wait for their input's shape: write "
+                f"row({kind})(...) with the layer's arguments."
+            )
+        try:
+            pending.check()
+        except UsageError as error:
+            raise UsageError(f"Row {name!r}: {error}") from error
 
     def _check_name(self, name: str) -> None:
         if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) and not keyword.iskeyword(name)):
