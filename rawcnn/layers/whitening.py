@@ -16,7 +16,8 @@ class Whitening(Conv2D):
     There is a filter for each of the D = size * size * C principal components of the patches, v_i / sqrt(l_i + epsilon)
     with eigenvector v_i and eigenvalue l_i of their covariance, and one for its negative: K = 2 D. `look_at` computes
     them when a run begins; before that they are random. They are not trained, but saved like weights, so that a resumed
-    run has the same. The bias is trained (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3.1).
+    run has the same. The bias, if there is one, is trained (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single
+    GPU", section 3.1).
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class Whitening(Conv2D):
         *,
         input_shape: Sequence[int],
         epsilon: float = 5e-4,
+        bias: bool = True,
         activation: Activation | None = None,
         w_init: Initializer | None = None,
         seed: int = 0,
@@ -35,6 +37,7 @@ class Whitening(Conv2D):
             size,
             padding="VALID",
             input_shape=input_shape,
+            bias=bias,
             activation=activation,
             w_init=w_init,
             seed=seed,

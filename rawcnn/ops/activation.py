@@ -17,7 +17,9 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     >>> gelu(tf.constant([-1.0, 0.0, 1.0])).numpy().round(4)
     array([-0.1587,  0.    ,  0.8413], dtype=float32)
     """
-    return faster.gelu(x) if fast("gelu") and x.dtype != tf.float64 else tf.nn.gelu(x)
+    if fast("gelu") and x.dtype != tf.float64:
+        return faster.gelu(x)
+    return 0.5 * x * (1.0 + tf.math.erf(x * 0.5**0.5))  # `tf.nn.gelu` rounds the root to float32 in float64 too
 
 
 def tanh(x: tf.Tensor) -> tf.Tensor:

@@ -83,8 +83,8 @@ SIZES = {  # rows that have parameters
         "logits": 1_290,
     },
     "cifar_fast": {
-        "conv1": 312, "bn1": 24, "conv2": 13_888, "bn2": 64, "conv3": 36_928, "bn3": 64, "conv4": 147_712, "bn4": 256,
-        "conv5": 590_080, "bn5": 256, "conv6": 590_080, "bn6": 256, "conv7": 590_080, "bn7": 256, "logits": 2_570,
+        "conv2": 13_824, "bn2": 64, "conv3": 36_864, "bn3": 64, "conv4": 147_456, "bn4": 256, "conv5": 589_824,
+        "bn5": 256, "conv6": 589_824, "bn6": 256, "conv7": 589_824, "bn7": 256, "logits": 2_560,
     },
     "cifar_wide": {
         "conv1": 3_584, "bn1": 256, "conv2": 295_168, "bn2": 512, "bn2b": 512, "conv3": 2_097_664, "bn3": 1_024,
@@ -100,10 +100,10 @@ TOTALS = {
     "vgg11_bn": 132_868_840, "vgg13_bn": 133_053_736, "vgg16_bn": 138_365_992, "vgg19_bn": 143_678_248,
     "alexnet_one_tower": 61_100_840,
     "googlenet": 13_378_280, "googlenet_dogs": 7_000_554,
-    "cifar_basic": 1_189_418, "cifar_wide": 15_573_150, "cifar_fast": 1_972_826,
+    "cifar_basic": 1_189_418, "cifar_wide": 15_573_150, "cifar_fast": 1_971_328,
 }  # fmt: skip
 WITH_STATISTICS = {
-    "alexnet_bn": 58_324_746, "cifar_wide": 15_579_550, "cifar_fast": 1_975_178,
+    "alexnet_bn": 58_324_746, "cifar_wide": 15_579_550, "cifar_fast": 1_973_920,
     "vgg11_bn": 132_874_344, "vgg13_bn": 133_059_624, "vgg16_bn": 138_374_440, "vgg19_bn": 143_689_256,
 }  # fmt: skip
 LENET_SHAPES = "c1 28x28x6, s2 14x14x6, c3 10x10x16, s4 5x5x16, flat 400, c5 120, f6 84, logits 10"
@@ -162,7 +162,7 @@ SHAPES = {
     .replace("28x28", "27x27").replace("logits 1000", "fc 1000, logits 2"),
     "cifar_basic": "conv1 32x32x32, conv2 32x32x32, pool2 16x16x32, conv3 16x16x64, conv4 16x16x64, pool4 8x8x64, "
     "conv5 8x8x128, flat 8192, fc6 128, logits 10",
-    "cifar_fast": "conv1 31x31x24, bn1 31x31x24, conv2 31x31x64, pool2 15x15x64, bn2 15x15x64, conv3 15x15x64, "
+    "cifar_fast": "conv1 31x31x24, conv2 31x31x64, pool2 15x15x64, bn2 15x15x64, conv3 15x15x64, "
     "bn3 15x15x64, conv4 15x15x256, pool4 7x7x256, bn4 7x7x256, conv5 7x7x256, bn5 7x7x256, conv6 7x7x256, "
     "pool6 3x3x256, bn6 3x3x256, conv7 3x3x256, bn7 3x3x256, pool7 1x1x256, flat 256, logits 10",
     "cifar_wide": "conv1 32x32x128, bn1 32x32x128, conv2 32x32x256, bn2 32x32x256, pool2 11x11x256, bn2b 11x11x256, "

@@ -61,7 +61,7 @@ def test_a_frozen_net_answers_the_same_and_holds_no_variable(name, policy, rng):
 def test_freezing_casts_weights_and_leaves_statistics(rng):
     net = NETS["cifar_fast"](policy=MIXED_BFLOAT16)
     twin = frozen(net)
-    assert twin.conv1.w.dtype == tf.bfloat16 and twin.bn1.moving_mean.dtype == tf.float32
+    assert twin.conv1.w.dtype == tf.bfloat16 and twin.bn2.moving_mean.dtype == tf.float32
     assert net.conv1.w.dtype == tf.float32 and isinstance(net.conv1.w, tf.Variable)
 
 

@@ -60,9 +60,10 @@ def conv(
     padding: str = "same",
     groups: int = 1,
     activation: str | None = "relu",
+    bias: bool = True,
 ) -> Step:
     kind = layers.Conv2D if groups == 1 else Towers
-    return kind(filters, size, stride, padding, groups=groups, activation=activation, name=name)
+    return kind(filters, size, stride, padding, groups=groups, activation=activation, use_bias=bias, name=name)
 
 
 def max_pool(name: str, size: int, stride: int | None = None, padding: str = "valid") -> Step:
@@ -74,9 +75,9 @@ def batch_norm(name: str) -> Step:
 
 
 def unscaled_norm(name: str) -> Step:
-    """Without gamma, and with a ReLU."""
-    norm, relu = layers.BatchNormalization(momentum=0.8, scale=False, name=name), layers.ReLU()
-    return lambda x: relu(norm(x))
+    """Without gamma, and with a GELU."""
+    norm, gelu = layers.BatchNormalization(momentum=0.6, scale=False, name=name), layers.Activation("gelu")
+    return lambda x: gelu(norm(x))
 
 
 def flat() -> Step:
@@ -374,29 +375,31 @@ def cifar_basic(shape: Shape, classes: int) -> Any:
 
 
 def cifar_fast(shape: Shape, classes: int) -> Any:
-    """Convolution, pool, normalisation, ReLU; logits are an eighth."""
+    """Filters that are not trained; then convolution, pool, normalisation, GELU; logits are an eighth."""
+    plain = functools.partial(conv, size=3, activation=None, bias=False)
+    whitening = conv("conv1", 24, 2, padding="valid", activation="gelu", bias=False)
+    whitening.trainable = False
     return model(
         shape,
-        conv("conv1", 24, 2, padding="valid", activation=None),
-        unscaled_norm("bn1"),
-        conv("conv2", 64, 3, activation=None),
+        whitening,
+        plain("conv2", 64),
         max_pool("pool2", 2),
         unscaled_norm("bn2"),
-        conv("conv3", 64, 3, activation=None),
+        plain("conv3", 64),
         unscaled_norm("bn3"),
-        conv("conv4", 256, 3, activation=None),
+        plain("conv4", 256),
         max_pool("pool4", 2),
         unscaled_norm("bn4"),
-        conv("conv5", 256, 3, activation=None),
+        plain("conv5", 256),
         unscaled_norm("bn5"),
-        conv("conv6", 256, 3, activation=None),
+        plain("conv6", 256),
         max_pool("pool6", 2),
         unscaled_norm("bn6"),
-        conv("conv7", 256, 3, activation=None),
+        plain("conv7", 256),
         unscaled_norm("bn7"),
         max_pool("pool7", 3),
         flat(),
-        logits(classes),
+        layers.Dense(classes, use_bias=False, dtype=keras.config.floatx(), name="logits"),
         layers.Rescaling(0.125, dtype=keras.config.floatx()),
     )
 

@@ -42,13 +42,14 @@ class Table:
         padding: str | int = "same",
         groups: int = 1,
         activation: Callable[[], nn.Module] = relu,
+        bias: bool = True,
     ) -> Table:
         margin = padding if isinstance(padding, int) else 0
         before, after = _same(self.side, size, stride) if padding == "same" else (margin, margin)
         if before != after:
             self.rows[f"{name}_pad"] = nn.ZeroPad2d((before, after, before, after))
         inside = before if before == after else 0
-        self.rows[name] = nn.Conv2d(self.channels, filters, size, stride, inside, groups=groups)
+        self.rows[name] = nn.Conv2d(self.channels, filters, size, stride, inside, groups=groups, bias=bias)
         self.rows[f"{name}_activation"] = activation()
         self.channels, self.side = filters, (self.side + before + after - size) // stride + 1
         return self
@@ -77,10 +78,10 @@ class Table:
         return self
 
     def unscaled_norm(self, name: str) -> Table:
-        """Without gamma, and with a ReLU."""
-        norm = nn.BatchNorm2d(self.channels, eps=1e-3, momentum=0.2)
+        """Without gamma, and with a GELU."""
+        norm = nn.BatchNorm2d(self.channels, eps=1e-3, momentum=0.4)
         norm.weight = None
-        self.rows[name], self.rows[f"{name}_activation"] = norm, relu()
+        self.rows[name], self.rows[f"{name}_activation"] = norm, nn.GELU()
         return self
 
     def inception(self, which: str) -> Table:
@@ -100,8 +101,10 @@ class Table:
         self.rows["flat"] = nn.Flatten()
         return self
 
-    def dense(self, name: str, units: int, activation: Callable[[], nn.Module] | None = relu) -> Table:
-        linear: Any = nn.Linear(self.channels * self.side**2, units)
+    def dense(
+        self, name: str, units: int, activation: Callable[[], nn.Module] | None = relu, bias: bool = True
+    ) -> Table:
+        linear: Any = nn.Linear(self.channels * self.side**2, units, bias=bias)
         linear.follows = (self.channels, self.side, self.side)  # for `assign`
         self.rows[name] = linear
         if activation:
@@ -313,15 +316,16 @@ class Eighth(nn.Module):
 
 
 def cifar_fast(shape: Shape, classes: int) -> nn.Module:
-    """Convolution, pool, normalisation, ReLU; logits are an eighth."""
-    rows = table(shape).conv("conv1", 24, 2, padding="valid", activation=nn.Identity).unscaled_norm("bn1")
+    """Filters that are not trained; then convolution, pool, normalisation, GELU; logits are an eighth."""
+    rows = table(shape).conv("conv1", 24, 2, padding="valid", activation=nn.GELU, bias=False)
+    rows.rows["conv1"].requires_grad_(False)
     for number, filters, pooled in ((2, 64, True), (3, 64, False), (4, 256, True), (5, 256, False), (6, 256, True)):
-        rows.conv(f"conv{number}", filters, 3, activation=nn.Identity)
+        rows.conv(f"conv{number}", filters, 3, activation=nn.Identity, bias=False)
         if pooled:
             rows.max_pool(f"pool{number}", 2)
         rows.unscaled_norm(f"bn{number}")
-    rows.conv("conv7", 256, 3, activation=nn.Identity).unscaled_norm("bn7").max_pool("pool7", 3)
-    return rows.flat().dense("logits", classes, Eighth).net()
+    rows.conv("conv7", 256, 3, activation=nn.Identity, bias=False).unscaled_norm("bn7").max_pool("pool7", 3)
+    return rows.flat().dense("logits", classes, Eighth, bias=False).net()
 
 
 def cifar_wide(shape: Shape, classes: int) -> nn.Module:
