@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from rawcnn import ops
@@ -44,6 +45,12 @@ class Whitening(Conv2D):
         )
         self.epsilon = epsilon
         self.w = tf.Variable(self.w, trainable=False, name="w")
+        self._drawn = self.w.numpy()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the filters are still those that were drawn at first."""
+        return np.array_equal(self.w.numpy(), self._drawn)
 
     def look_at(self, images: tf.Tensor) -> None:
         """Compute the filters from `images` `[N, H, W, C]`, preprocessed as in training; a few thousand are enough."""

@@ -139,32 +139,32 @@ def cifar_fast(
 ) -> Chain:
     """The net for CIFAR-10 in few minutes: seven convolutions, the pools early, so that little is computed.
 
-        As in Jordan 2024 ("94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3), without the first row's bias.
+    As in Jordan 2024 ("94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3), without the first row's bias.
 
-        >>> from rawcnn.nets.summary import summary
-        >>> print(summary(cifar_fast()))
+    >>> from rawcnn.nets.summary import summary
+    >>> print(summary(cifar_fast()))
     row     layer      output    parameters  multiply-adds  receptive field
-        conv1   Whitening  31x31x24           0        276,768                2
-        conv2   Conv2D     31x31x64      13,824     13,284,864                4
-        pool2   MaxPool    15x15x64           0              0                5
-        bn2     BatchNorm  15x15x64          64              0                5
-        conv3   Conv2D     15x15x64      36,864      8,294,400                9
-        bn3     BatchNorm  15x15x64          64              0                9
-        conv4   Conv2D     15x15x256    147,456     33,177,600               13
-        pool4   MaxPool    7x7x256            0              0               15
-        bn4     BatchNorm  7x7x256          256              0               15
-        conv5   Conv2D     7x7x256      589,824     28,901,376               23
-        bn5     BatchNorm  7x7x256          256              0               23
-        conv6   Conv2D     7x7x256      589,824     28,901,376               31
-        pool6   MaxPool    3x3x256            0              0               35
-        bn6     BatchNorm  3x3x256          256              0               35
-        conv7   Conv2D     3x3x256      589,824      5,308,416               51
-        bn7     BatchNorm  3x3x256          256              0               51
-        pool7   MaxPool    1x1x256            0              0               67
-        flat    Flatten    256                0              0               67
-        logits  Dense      10             2,560          2,560               67
-        total                         1,971,328    118,147,360
-        with numbers that are not trained: 1,973,920
+    conv1   Whitening  31x31x24           0        276,768                2
+    conv2   Conv2D     31x31x64      13,824     13,284,864                4
+    pool2   MaxPool    15x15x64           0              0                5
+    bn2     BatchNorm  15x15x64          64              0                5
+    conv3   Conv2D     15x15x64      36,864      8,294,400                9
+    bn3     BatchNorm  15x15x64          64              0                9
+    conv4   Conv2D     15x15x256    147,456     33,177,600               13
+    pool4   MaxPool    7x7x256            0              0               15
+    bn4     BatchNorm  7x7x256          256              0               15
+    conv5   Conv2D     7x7x256      589,824     28,901,376               23
+    bn5     BatchNorm  7x7x256          256              0               23
+    conv6   Conv2D     7x7x256      589,824     28,901,376               31
+    pool6   MaxPool    3x3x256            0              0               35
+    bn6     BatchNorm  3x3x256          256              0               35
+    conv7   Conv2D     3x3x256      589,824      5,308,416               51
+    bn7     BatchNorm  3x3x256          256              0               51
+    pool7   MaxPool    1x1x256            0              0               67
+    flat    Flatten    256                0              0               67
+    logits  Dense      10             2,560          2,560               67
+    total                         1,971,328    118,147,360
+    with numbers that are not trained: 1,973,920
     """
     logits = row(Dense, bias=False, w_init=gaussian(1 / 32), activation=_eighth)(num_classes)
     return Chain((*CIFAR_FAST, ("logits", logits)), input_shape=input_shape, seed=seed, policy=policy)

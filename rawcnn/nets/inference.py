@@ -1,13 +1,21 @@
-"""A net applied densely: its fully connected layers read as convolutions, so that it takes images of any size."""
+"""A net applied to more than an image as it is: densely to a larger one, and to an image moved and mirrored."""
 
 import copy
 from typing import Any
 
 import tensorflow as tf
 
+from rawcnn.data.views import SIX_WEIGHTS, six_views
 from rawcnn.errors import UsageError
 from rawcnn.layers import AveragePool, Dense, Dropout, Flatten, activate
 from rawcnn.nets.chain import Chain
+
+
+def six_view_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
+    """The mean of the logits over the `six_views` of each image, weighted as they count. `[N, H, W, C] -> [N, K]`."""
+    logits = net(tf.reshape(six_views(x), (-1, *x.shape[1:])))
+    weights = tf.constant(SIX_WEIGHTS, logits.dtype)
+    return tf.reduce_sum(tf.reshape(logits, (-1, len(SIX_WEIGHTS), logits.shape[-1])) * weights[:, None], axis=1)
 
 
 def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
@@ -28,8 +36,8 @@ def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
             window = layer.input_shape[:2]
         elif isinstance(layer, Dense):
             kernel = tf.reshape(tf.cast(layer.w, x.dtype), (*window, x.shape[-1], layer.out_shape[0]))
-            x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), tf.cast(layer.b, x.dtype))
-            x = activate(x, layer.activation)
+            x = tf.nn.conv2d(x, kernel, 1, "VALID")
+            x = activate(x if layer.b is None else x + tf.cast(layer.b, x.dtype), layer.activation)
             window = (1, 1)
         elif isinstance(layer, AveragePool) and layer.out_shape[:2] == (1, 1):
             x = tf.nn.avg_pool2d(x, layer.size, 1, "VALID")

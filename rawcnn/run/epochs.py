@@ -52,6 +52,9 @@ class Session:
         if saved is not None:
             saved.restore(self.state)
             directory.restore_history([asdict(row) for row in self.record.history])
+        else:
+            with self._files_named():
+                self.ready.inputs.prepare(self.ready.net, self.data.train)
         directory.write_flags(self.settings.texts())
         directory.write_bad_images(self.data.bad)
         if saved is None or Record.of(saved).settings != self.settings:
@@ -106,6 +109,7 @@ class Session:
             crop=inputs.crop,
             size=inputs.size,
             augment=self.ready.augment,
+            alternate=self.ready.recipe.alternate,
             pause_every=settings.save_every,
             loss_sum=sums.loss_sum,
             correct=sums.correct,

@@ -14,9 +14,14 @@ from rawcnn.run.plan import Plan
 from rawcnn.run.settings import Settings
 from rawcnn.train.recipes import Recipe
 
-BENDS = ("cosine", "warm-up, cosine")  # schedules whose rates depend on the number of epochs from the first step on
+BENDS = (
+    "linear",
+    "cosine",
+    "warm-up, cosine",
+)  # schedules whose rates depend on the number of epochs from the first step on
 SCHEDULE_WORDS = {
     "constant": "constant",
+    "linear": "falling in a straight line",
     "cosine": "falling along a cosine",
     "warm-up, cosine": "rising for a fifth of the run, then falling along a cosine",
     "plateau": "divided by 10 when the accuracy stops rising",
@@ -51,7 +56,7 @@ def say_changes(settings: Settings, changed: Mapping[str, str]) -> None:
 
 def _say_what_bends(settings: Settings, changed: Collection[str]) -> None:
     if "epochs" in changed and settings.schedule in BENDS:
-        tell("The learning rate follows a cosine over all epochs: from here on it differs from the one at the start.")
+        tell("The learning rate falls to 0 over all epochs: from here on it differs from the one at the start.")
     if settings.threads and settings.threads != cores():
         tell(
             f"Computing with {settings.threads} threads, as the run began or as told; this machine has {cores()} cores."

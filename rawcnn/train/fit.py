@@ -102,6 +102,7 @@ def train_epochs(
     crop: Crop | None = None,
     size: int | None = None,
     augment: Augment | None = None,
+    alternate: bool = False,
     loss_sum: float = 0.0,
     correct: int = 0,
     pause_every: int | None = None,
@@ -118,7 +119,9 @@ def train_epochs(
     per_epoch = steps_per_epoch(source, batch_size)
     step, n = int(state.step), 1
     now = Progress(0, epochs, step, per_epoch, batch_size, loss_sum, correct)
-    data = iter(batches(source, batch_size, seed=seed, start=step, crop=crop, size=size, augment=augment))
+    data = iter(
+        batches(source, batch_size, seed=seed, start=step, crop=crop, size=size, augment=augment, alternate=alternate)
+    )
     if step < epochs * per_epoch:
         train_step(data, tf.constant(0))  # traces: seconds that no speed nor time left should count
     for epoch in range(step // per_epoch + 1, epochs + 1):

@@ -17,13 +17,15 @@ from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Labelled
 from rawcnn.data.views import STANDARD, Crop, centre, protocol, take_boxes, whole
 from rawcnn.errors import DataError, UsageError
+from rawcnn.layers import Whitening
 from rawcnn.nets.chain import Chain
-from rawcnn.nets.inference import check_dense, dense_logits
+from rawcnn.nets.inference import check_dense, dense_logits, six_view_logits
 from rawcnn.train.evaluate import Evaluation, evaluate, make_eval_step
 from rawcnn.train.losses import Loss
 from rawcnn.train.recipes import Recipe
 
-CROPS = ("1", "10", "144", "dense")
+CROPS = ("1", "6", "10", "144", "dense")
+FIRST = 5000  # images, of which rows that are computed from data need no more
 EVALUATED_AT_ONCE = 80 * 224 * 224  # pixels; and no more than 1,000 images
 INVERTED = "inverted, because the net learnt from light things on dark ground, and this picture's border is light"
 
@@ -112,8 +114,8 @@ class Inputs:
     ) -> Callable[[Labelled], Evaluation]:
         """`evaluate(source)` by the test protocol `crops`, one of `CROPS`.
 
-        "1": the test view; "10" and "144": see `rawcnn.data.views`; "dense": the net on the larger central square and
-        its mirror image, see `rawcnn.nets.inference`.
+        "1": the test view; "6": that one and five like it, see `six_views`; "10" and "144": see `rawcnn.data.views`;
+        "dense": the net on the larger central square and its mirror image, see `rawcnn.nets.inference`.
         """
         apply: Callable[[tf.Tensor], tf.Tensor] = net
         crop, size, views, preprocess = self.test_crop, self.size, 1, self.preprocess
@@ -122,11 +124,25 @@ class Inputs:
             check_dense(net)
             apply, crop, size, views = partial(dense_logits, net), _central_square, round(self.size / fraction), 2
             preprocess = replace(preprocess, resize=0)
+        elif crops == "6":
+            apply, views = partial(six_view_logits, net), 6
         elif crops != "1":
             crop, views = protocol(crops, fraction), int(crops)
         batch_size = min(1000, EVALUATED_AT_ONCE // (size * size * views)) // shards * shards
         step = make_eval_step(apply, loss, preprocess, shards=shards)
         return partial(evaluate, step, batch_size=max(shards, batch_size), crop=crop, size=size)
+
+    def prepare(self, net: Chain, source: Labelled) -> None:
+        """Show `FIRST` images of `source` to rows that are computed from data, before the first step of a training.
+
+        That is a first row `Whitening`, unless it has seen images already: a resumed run has it from its checkpoint.
+        """
+        _, first = next(net.rows)
+        if isinstance(first, Whitening) and first.fresh:
+            some = source.take(np.arange(min(FIRST, len(source))))
+            batches = in_order(some, min(1000, len(some)), self.test_crop, self.size)
+            images = tf.concat([self.preprocess(x if x.shape.rank == 4 else x[:, 0]) for x, _ in batches], axis=0)
+            first.look_at(images[: len(some)])
 
     # Classifying
 

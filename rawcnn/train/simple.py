@@ -135,6 +135,7 @@ def _fit(
     """The generator: apart from `fit`, so that what does not fit is said by the call, not by the first `next`."""
     accuracies: list[float] = []
     inputs = Inputs.of(recipe, train, state.net.input_shape[0])
+    inputs.prepare(state.net, train)
     for now in train_epochs(
         state,
         step,
@@ -145,6 +146,7 @@ def _fit(
         crop=inputs.crop,
         size=inputs.size,
         augment=recipe.augment,
+        alternate=recipe.alternate,
     ):
         if now.epoch_ended and validation is not None:
             with state.averaged():

@@ -8,10 +8,10 @@ from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Source
 from rawcnn.data.views import padded_crop, random_crop
 from rawcnn.errors import UsageError
-from rawcnn.layers import AveragePool, Conv2D, Dense, Flatten, MaxPool
+from rawcnn.layers import AveragePool, Conv2D, Dense, Flatten, MaxPool, Whitening
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
-from rawcnn.nets.cifar import cifar_basic
+from rawcnn.nets.cifar import cifar_basic, cifar_fast
 from rawcnn.nets.inference import dense_logits
 from rawcnn.nets.vgg import vgg
 from rawcnn.train.inputs import Inputs
@@ -60,6 +60,30 @@ def test_evaluators_average_the_views_of_their_protocol(source):
     np.testing.assert_allclose(one, tf.nn.softmax(net(view)), atol=2e-3)
 
 
+def test_six_views_by_hand(source):
+    """NumPy's reflected padding, cut and mirrored; logits weigh 1/4, 1/4, and an eighth each."""
+    net, inputs = cifar_basic((40, 40, 3), seed=1), Inputs.of(LAB, source, 40)
+    got = inputs.evaluator(net, softmax_cross_entropy, "6")(source).probabilities
+    padded = np.pad(source.images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect") / np.float32(255)
+    logits = 0
+    for at, weight in ((1, 1 / 4), (0, 1 / 8), (2, 1 / 8)):
+        view = padded[:, at : at + 40, at : at + 40]
+        logits += weight * (net(view) + net(view[:, :, ::-1]))
+    np.testing.assert_allclose(got, tf.nn.softmax(logits), rtol=1e-4, atol=1e-6)
+
+
+def test_a_first_row_that_whitens_sees_the_first_images_once(source):
+    net, inputs = cifar_fast((40, 40, 3)), Inputs.of(recipe_of("cifar_fast"), source, 40)
+    assert net.conv1.fresh
+    inputs.prepare(net, source)
+    twin = Whitening(2, input_shape=(40, 40, 3))
+    twin.look_at(inputs.preprocess(source.images))
+    np.testing.assert_array_equal(net.conv1.w, twin.w)
+    inputs.prepare(net, source.take(np.arange(6)))
+    np.testing.assert_array_equal(net.conv1.w, twin.w)
+    inputs.prepare(cifar_basic((40, 40, 3)), source)  # which has no such row
+
+
 def test_padded_crops_are_for_training_alone(source):
     recipe = Recipe(Preprocess(), "adam", 0.001, 8, crop=padded_crop(4))
     net, inputs = cifar_basic((40, 40, 3), seed=1), Inputs.of(recipe, source, 40)
@@ -71,7 +95,7 @@ def test_padded_crops_are_for_training_alone(source):
 @pytest.mark.slow
 def test_all_protocols_run_where_no_crops_are_trained_on(source):
     net, inputs = cifar_basic(seed=1), Inputs.of(LAB, source, 32)
-    for crops in ("1", "10", "144", "dense"):
+    for crops in ("1", "6", "10", "144", "dense"):
         result = inputs.evaluator(net, softmax_cross_entropy, crops)(source)
         assert result.probabilities.shape == (12, 10) and np.allclose(result.probabilities.sum(axis=1), 1, atol=1e-5)
 
