@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 
 from rawcnn.data.log import Log
 from rawcnn.errors import DataError, DownloadError
+from rawcnn.files.limits import Unfit
 from rawcnn.files.whole import sync_directory
 
 if TYPE_CHECKING:
@@ -83,10 +84,6 @@ def download(
     )
 
 
-class _MirrorError(Exception):
-    """Why a mirror did not give the file; distinct from OSError, which here always means our own disk."""
-
-
 def _fetch(remote: Remote, part: pathlib.Path, log: Log, timeout: float) -> list[str]:
     """Fill `part` with the right bytes from one of the mirrors; if that fails, return the reason of each."""
     reasons: list[str] = []
@@ -106,7 +103,7 @@ def _fetch_from(url: str, remote: Remote, part: pathlib.Path, log: Log, timeout:
         start = _size(part)
         try:
             _transfer(url, remote, part, log, timeout)
-        except _MirrorError as error:
+        except Unfit as error:
             reason = str(error)
             # Asking again makes sense after a good stretch, or with a useless .part out of the way (then it shrank).
             if 0 <= _size(part) - start < MIN_BYTES:
@@ -136,7 +133,7 @@ def _transfer(url: str, remote: Remote, part: pathlib.Path, log: Log, timeout: f
             error.close()
             if error.code == 416:  # "range not satisfiable": the .part is no beginning of this mirror's file
                 part.unlink(missing_ok=True)
-            raise _MirrorError(f"HTTP {error.code} {error.reason}") from None
+            raise Unfit(f"HTTP {error.code} {error.reason}") from None
     with contextlib.closing(response):
         begin = _first_byte(response, done, remote.size)
         with open(part, "ab" if begin else "wb") as file:
@@ -153,7 +150,7 @@ def _copy(
             # read1 gives what has come; read would wait for the whole chunk, with a new timeout for every byte.
             chunk = response.read1(min(CHUNK, remote.size - done))
         if not chunk:
-            raise _MirrorError(f"the connection closed after {done} of {remote.size} bytes")
+            raise Unfit(f"the connection closed after {done} of {remote.size} bytes")
         file.write(chunk)
         done += len(chunk)
         now = time.monotonic()
@@ -162,22 +159,22 @@ def _copy(
             log(f"{remote.name}: {done / 1e6:.1f} of {remote.size / 1e6:.1f} MB ({100 * done // remote.size} %)")
         if now - checked >= timeout:
             if done - done_when_checked < MIN_BYTES and done < remote.size:
-                raise _MirrorError(f"only {done - done_when_checked} bytes came in {timeout:g} s")
+                raise Unfit(f"only {done - done_when_checked} bytes came in {timeout:g} s")
             checked, done_when_checked = now, done
 
 
 def _first_byte(response: "http.client.HTTPResponse", asked: int, size: int) -> int:
     """Where in the file the answer begins: at the byte asked for, or at 0 if the server ignores ranges."""
     if response.headers.get_content_type() == "text/html":
-        raise _MirrorError("sent a web page instead of the file (an error or log-in page)")
+        raise Unfit("sent a web page instead of the file (an error or log-in page)")
     begin = 0
     if response.status == 206:
         match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
         begin = int(match[1]) if match else -1
     if response.status not in (200, 206) or begin not in (0, asked):
-        raise _MirrorError(f"sent an answer that was not asked for (HTTP {response.status}, from byte {begin})")
+        raise Unfit(f"sent an answer that was not asked for (HTTP {response.status}, from byte {begin})")
     if response.length not in (None, size - begin):
-        raise _MirrorError(f"offers {begin + (response.length or 0)} bytes, expected {size}")
+        raise Unfit(f"offers {begin + (response.length or 0)} bytes, expected {size}")
     return begin
 
 
@@ -187,7 +184,7 @@ def _open(url: str, done: int, timeout: float) -> "http.client.HTTPResponse":
     from urllib.request import Request
 
     if not _is_allowed(url):
-        raise _MirrorError("only https is safe")
+        raise Unfit("only https is safe")
     headers = {"User-Agent": "rawcnn"} | ({"Range": f"bytes={done}-"} if done else {})
     request, opener = Request(url, headers=headers), _opener()
     answer: futures.Future[http.client.HTTPResponse] = futures.Future()
@@ -204,7 +201,7 @@ def _open(url: str, done: int, timeout: float) -> "http.client.HTTPResponse":
         return answer.result(seconds)
     except (TimeoutError, futures.TimeoutError):  # two classes in Python 3.10
         answer.add_done_callback(lambda late: None if late.exception() else late.result().close())
-        raise _MirrorError(f"no answer in {seconds:g} s") from None
+        raise Unfit(f"no answer in {seconds:g} s") from None
 
 
 def _opener() -> "urllib.request.OpenerDirector":
@@ -226,16 +223,16 @@ def _is_allowed(url: str) -> bool:
 
 @contextlib.contextmanager
 def _mirror_errors() -> Iterator[None]:
-    """Turn whatever the network raises into a `_MirrorError`."""
+    """Turn whatever the network raises into an `Unfit` mirror; an `OSError` outside is then our own disk's."""
     import http.client
 
     try:
         yield
     except TimeoutError:
-        raise _MirrorError("the connection stalled") from None
+        raise Unfit("the connection stalled") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)  # URLError hides the real one there
-        raise _MirrorError(str(reason) or type(reason).__name__) from error
+        raise Unfit(str(reason) or type(reason).__name__) from error
 
 
 def _size(path: pathlib.Path) -> int:
