@@ -50,12 +50,10 @@ def of_net(
 
     `net.png`, `filters.png` and `maps.png` for all nets; `grad_cam.png` where the input has more than 64 pixels a side;
     `connections.png` and `bitmaps.png` for LeNet-5. `probabilities` `[N, K]` are the net's for the images of `source`;
-    the images shown are right answers of different classes, and for Grad-CAM the worst mistakes too.
+    the images shown are of different classes, for Grad-CAM 3 right answers and the 3 worst mistakes.
     """
     predicted, names = probabilities.argmax(axis=1), source.class_names
-    right = np.flatnonzero(predicted == source.labels)
-    _, firsts = np.unique(predicted[right], return_index=True)
-    some = right[np.sort(firsts)][:3] if len(right) else np.arange(min(3, len(source)))
+    some = _of_different_classes(source.labels, np.arange(len(source)))[:3]
     layers = [layer for _, layer in net.rows]
     images = test_views(source, some, inputs)
     drawings: list[Callable[[], Path]] = [
@@ -68,7 +66,8 @@ def of_net(
         partial(net_pictures.save_maps, net, images[:2], directory / "maps.png", title=f"{title}: feature maps"),
     ]
     if net.input_shape[0] > PHOTOS and inside.convolves(net):
-        both = np.concatenate([some, worst_mistakes(source.labels, probabilities, 3)])
+        right = _of_different_classes(source.labels, np.flatnonzero(predicted == source.labels))[:3]
+        both = np.concatenate([right, worst_mistakes(source.labels, probabilities, 3)])
         drawings.append(
             partial(
                 net_pictures.save_grad_cam,
@@ -78,6 +77,7 @@ def of_net(
                 names,
                 directory / "grad_cam.png",
                 title=f"{title}: where it sees its answer",
+                true=source.labels[both],
             )
         )
     if any(isinstance(layer, PartialConv2D) for layer in layers):
@@ -92,3 +92,9 @@ def of_net(
             )
         )
     return drawings
+
+
+def _of_different_classes(labels: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """The first image of each class among some, in the order of the images."""
+    _, firsts = np.unique(labels[among], return_index=True)
+    return among[np.sort(firsts)]

@@ -106,6 +106,7 @@ def save_grad_cam(
     *,
     title: str,
     row: str | None = None,
+    true: Sequence[int] | NDArray[np.integer] | None = None,
 ) -> Path:
     """Draw up to 6 images, and over them where the net finds evidence for a class (Grad-CAM).
 
@@ -117,6 +118,7 @@ def save_grad_cam(
       path: the PNG to write.
       title: stands above the picture.
       row: the row that is asked; by default the last convolution. See `inside.grad_cam`.
+      true: int `[N]`, the true classes; where it differs, the image's title names the true class in orange.
 
     Raises:
       UsageError: no images, or what `inside.grad_cam` refuses.
@@ -130,10 +132,13 @@ def save_grad_cam(
     figure = new_figure(max(5.0, 2.3 * len(images)), 5.6, title)
     panels = figure.subplots(2, len(images), squeeze=False)
     height, width = images.shape[1:3]
-    for above, below, image, strength, k in zip(*panels, images, heat, classes, strict=True):
+    known = classes if true is None else np.asarray(true)[:MOST_IMAGES]
+    for above, below, image, strength, k, truth in zip(*panels, images, heat, classes, known, strict=True):
         show(above, image)
         show(below, image)
-        above.set_title(short(class_names[int(k)], 22), fontsize=11, color=INK, parse_math=False)
+        name, colour = short(class_names[int(k)], 20), INK if k == truth else VERMILION
+        wrong = "" if k == truth else f"\nit is {short(class_names[int(truth)], 20)}"
+        above.set_title(name + wrong, fontsize=11, color=colour, parse_math=False)
         strength = strength / (strength.max() or 1)
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         seen = {"alpha": 0.8 * np.sqrt(strength), "extent": extent, "interpolation": "bilinear"}
@@ -267,7 +272,8 @@ def _show_board(axes: Any, board: NDArray[np.floating], *, stretched: bool = Fal
     axes.imshow(board, cmap="gray", vmin=0, vmax=1, interpolation=interpolation, aspect=aspect)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set_visible(stretched)  # so that white cells of a strip are seen to be cells
+    axes.spines[:].set_color("#BBBBBB")
 
 
 def _signed(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -54,3 +54,20 @@ def test_a_run_of_lenet5_leaves_its_pictures(tmp_path):
     assert sorted(made) == sorted(path.name for path in tmp_path.iterdir())
     probabilities = np.roll(probabilities, 1, axis=1)  # all wrong
     assert len(album.of_net(tmp_path, net, inputs, digits, probabilities, title="t")) == 5
+
+
+def test_photos_have_grad_cam_of_right_answers_and_of_mistakes(tmp_path):
+    images, labels = drawn_digits(40)
+    digits = Source(np.repeat(images, 3, axis=3), labels, DIGITS)
+    net = NETS["alexnet_dogs_small"](num_classes=10)
+    inputs = Inputs.of(recipe_of("alexnet_dogs_small", None), digits, net.input_shape[0])
+    probabilities = np.full((40, 10), 0.01)
+    said = np.where(np.arange(40) < 20, labels, (labels + 1) % 10)
+    probabilities[np.arange(40), said] = np.linspace(0.5, 0.9, 40)
+    drawings = album.of_net(tmp_path, net, inputs, digits, probabilities, title="t")
+    (cam,) = [draw for draw in drawings if str(draw.args[4:5]).find("grad_cam.png") >= 0]
+    _, views, classes, names, _ = cam.args
+    assert views.shape == (6, *net.input_shape) and names == DIGITS
+    true = cam.keywords["true"]
+    assert list(classes[:3] == true[:3]) == [True] * 3 and len(set(true[:3])) == 3
+    np.testing.assert_array_equal(true[3:], labels[[39, 38, 37]])  # the surest are the last

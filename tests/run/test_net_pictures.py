@@ -109,6 +109,13 @@ def test_grad_cam_lies_over_its_image(figures):
     assert "c3 (10x10)" in figures[0].get_supxlabel()
 
 
+def test_grad_cam_of_a_wrong_answer_looks_wrong(figures):
+    net_pictures.save_grad_cam(LENET, drawn(2, 32, 32, 1), [3, 4], DIGITS, "g.png", title="t", true=[3, 9])
+    right, wrong = figures[0].axes[:2]
+    assert right.get_title() == "3" and wrong.get_title() == "4\nit is 9"
+    assert wrong.title.get_color() == VERMILION != right.title.get_color()
+
+
 def test_the_connection_table_is_table_i(figures):
     net_pictures.save_connections(LENET, "c.png", title="t")
     (axes,) = figures[0].axes
