@@ -13,13 +13,13 @@ with signals.quitting():  # TensorFlow takes seconds to import: a Ctrl-C then ne
 
     import tensorflow as tf
 
-    from rawcnn.errors import RawcnnError, UsageError
+    from rawcnn.errors import RawcnnError, UsageError, did_you_mean
     from rawcnn.nets import NETS
     from rawcnn.run.directory import FLAGS
     from rawcnn.run.flags import HelpAsked, read_flags
     from rawcnn.run.output import tell
     from rawcnn.run.session import Run
-    from rawcnn.run.settings import Settings, Where, meant
+    from rawcnn.run.settings import Settings, Where
 
 Main = Callable[[list[str]], None]
 
@@ -80,7 +80,7 @@ def _check_net(net: str, nets: Sequence[str]) -> None:
             f"{net} is not trained by this script, but by " + (f"{script}, or by " if known else "")
             + f"`rawcnn train --net={net}`. Here: {', '.join(nets)}."
         )  # fmt: skip
-    raise UsageError(f"There is no net {net!r}.{meant(net, NETS)} Choose one of {', '.join(nets)}.")
+    raise UsageError(f"There is no net {net!r}.{did_you_mean(net, NETS)} Choose one of {', '.join(nets)}.")
 
 
 _current: Run | None = None  # the run that this process trains, for the words after Ctrl-C

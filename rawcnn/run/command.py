@@ -10,7 +10,7 @@ import numpy as np
 
 import rawcnn
 from rawcnn.data.source import Labelled
-from rawcnn.errors import RawcnnError, UsageError
+from rawcnn.errors import RawcnnError, UsageError, did_you_mean
 from rawcnn.nets import NETS, input_shape
 from rawcnn.nets.summary import summary
 from rawcnn.run import cli, pictures
@@ -19,7 +19,7 @@ from rawcnn.run.flags import HelpAsked, read_flags
 from rawcnn.run.given import data_of
 from rawcnn.run.output import tell
 from rawcnn.run.plan import recipe_for
-from rawcnn.run.settings import FIRST, TRAINING, meant, setting
+from rawcnn.run.settings import FIRST, TRAINING, setting
 from rawcnn.train.inputs import CROPS
 from rawcnn.train.losses import LOSSES
 
@@ -40,7 +40,7 @@ def _dispatch(commands: Mapping[str, "Command"], argv: list[str]) -> None:
     elif name.startswith("-"):
         raise UsageError(f"A command comes first, as in `rawcnn train {name}`: {', '.join(commands)}.")
     else:
-        raise UsageError(f"There is no command {name!r}.{meant(name, commands)} See rawcnn --help.")
+        raise UsageError(f"There is no command {name!r}.{did_you_mean(name, commands)} See rawcnn --help.")
 
 
 def _help(commands: Mapping[str, "Command"]) -> str:
@@ -64,7 +64,7 @@ def _summary(argv: list[str]) -> None:
     if len(words) != 1:
         raise UsageError("Which net? Name one, as in `rawcnn summary lenet5`. `rawcnn nets` lists them.")
     if words[0] not in NETS:
-        raise UsageError(f"There is no net {words[0]!r}.{meant(words[0], NETS)} `rawcnn nets` lists them.")
+        raise UsageError(f"There is no net {words[0]!r}.{did_you_mean(words[0], NETS)} `rawcnn nets` lists them.")
     tell(summary(NETS[words[0]]()))
 
 
@@ -111,12 +111,13 @@ def classify(argv: list[str]) -> None:
     classifier = load_run(flags.run)
     names = classifier.class_names
     if flags.true is not None and flags.true not in names:
-        raise UsageError(f"--true={flags.true} is no class of this run.{meant(flags.true, names)}")
-    rows, right = [], []
+        raise UsageError(f"--true={flags.true} is no class of this run.{did_you_mean(flags.true, names)}")
+    rows, right, truths = [], [], []
     for name, image, original, remark, truth in _images(classifier, flags, paths):
         (probabilities,) = classifier.probabilities([image])
         order = probabilities.argsort()[::-1]
         truth = truth or flags.true
+        truths.append(truth)
         verdict = "" if truth is None else " (right)" if names[order[0]] == truth else f" (wrong: {truth})"
         right += [] if truth is None else [names[order[0]] == truth]
         tell(f"{name}: {names[order[0]]}{verdict}")
@@ -127,7 +128,7 @@ def classify(argv: list[str]) -> None:
     if right:
         tell(f"{sum(right)} of {len(right)} right")
     try:
-        tell(f"picture: {pictures.save_classified(rows, flags.out)}")
+        tell(f"picture: {pictures.save_classified(rows, flags.out, true=truths)}")
     except RawcnnError as error:
         tell(f"no picture: {error}")
 

@@ -11,6 +11,7 @@ import numpy as np
 from rawcnn.data.batches import thumbnails
 from rawcnn.data.datasets import DataSet
 from rawcnn.errors import RawcnnError
+from rawcnn.layers import Dropout
 from rawcnn.nets.weights import save_weights
 from rawcnn.run import album, pictures
 from rawcnn.run.directory import WEIGHTS
@@ -165,8 +166,24 @@ def _pictures_so_far(now: Standing) -> list[Drawing]:
     data, path = now.data, now.directory
     rows = [vars(row) for row in now.record.history]
     title = f"{now.ready.settings.net} on {data.name}"
-    curves: list[Drawing] = [lambda: pictures.save_curves(rows, path / "curves.png", title=title)]
+    loss, classes = now.ready.recipe.loss.replace("_", " "), len(data.train.class_names)
+    curves: list[Drawing] = [
+        lambda: pictures.save_curves(
+            rows, path / "curves.png", title=title, loss=loss, classes=classes, harder=_harder(now.ready)
+        )
+    ]
     return [lambda: _samples(now), *(curves if rows else [])]
+
+
+def _harder(ready: Plan) -> list[str]:
+    """What makes the training images harder to read than the validation images."""
+    layers = [layer for _, layer in ready.net.rows]
+    found = {
+        "dropout": any(isinstance(layer, Dropout) for layer in layers),
+        "cropped views": ready.recipe.crop is not None,
+        "changed colours or shapes": ready.augment is not None,
+    }
+    return [what for what, there in found.items() if there]
 
 
 def _samples(now: Standing) -> Path:
@@ -181,6 +198,7 @@ def _test_pictures(now: Standing, test: Evaluation) -> list[Drawing]:
     source, net, path = now.data.test, now.ready.settings.net, now.directory
     predicted = test.probabilities.argmax(axis=1)
     matrix = confusion_matrix(source.labels, predicted, len(source.class_names))
+    paths = getattr(source, "paths", None)
     sure = pictures.worst_mistakes(source.labels, test.probabilities)
     return [
         lambda: pictures.save_confusion(
@@ -194,6 +212,7 @@ def _test_pictures(now: Standing, test: Evaluation) -> list[Drawing]:
             source.class_names,
             path / "mistakes.png",
             indices=sure,
+            files=None if paths is None else [Path(paths[i]).name for i in sure],
             title=f"{net}: the test images it got most wrong",
         ),
     ]  # fmt: skip

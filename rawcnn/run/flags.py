@@ -8,8 +8,8 @@ from typing import Any
 
 from absl import flags
 
-from rawcnn.errors import UsageError
-from rawcnn.run.settings import GROUPS, kind_of, meant, parse
+from rawcnn.errors import UsageError, did_you_mean
+from rawcnn.run.settings import GROUPS, kind_of, parse
 
 HINTS = {
     "lr": "--learning_rate", "rate": "--learning_rate", "batch": "--batch_size", "bs": "--batch_size",
@@ -64,7 +64,7 @@ def _unknown(name: str, known: tuple[str, ...]) -> str:
         )
     if name in HINTS:
         return f"--{name} is no flag. Did you mean {HINTS[name]}?"
-    return f"--{name} is no flag.{meant(f'--{name}', [f'--{one}' for one in known])} See --help."
+    return f"--{name} is no flag.{did_you_mean(f'--{name}', [f'--{one}' for one in known])} See --help."
 
 
 def help_text(usage: str, items: Mapping[str, tuple[type, Field[Any]]], defaults: Mapping[str, Any]) -> str:

@@ -30,6 +30,8 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
         train = train.sample(settings.sample, settings.seed)
     if len(others) == 2:
         return DataSet("own", train, others[0], others[1])
+    if len(others) == 1 and settings.validation == 0:
+        return DataSet("own", train, None, others[0])
     if len(others) == 1:
         train, validation = train.split(_count(train, settings), settings.seed)
         return DataSet("own", train, validation, others[0])
@@ -67,5 +69,6 @@ def _load(settings: Settings, shape: tuple[int, ...]) -> DataSet:
         limit=limit,
         bad_images=settings.bad_images,
         max_pixels=settings.max_pixels,
+        class_names=settings.class_names,
         log=tell,
     )

@@ -7,12 +7,12 @@ import rawcnn.start  # noqa: F401
 import tensorflow as tf
 
 from rawcnn.data.datasets import DataSet
-from rawcnn.machine import cores, has_bfloat16, one_thread_per_op
+from rawcnn.machine import cores, one_thread_per_op
 from rawcnn.nets.summary import summary
 from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
 from rawcnn.run.settings import Settings
-from rawcnn.train.recipes import Recipe
+from rawcnn.train.recipes import Recipe, choose_precision
 
 BENDS = (
     "linear",
@@ -77,10 +77,9 @@ def _machine(ready: Plan) -> str:
     threads = f"{ready.settings.threads} thread{'s' if ready.settings.threads != 1 else ''}"
     shards = f", batches in {ready.shards} shards side by side" if ready.shards > 1 else ""
     compute = ready.net.policy.compute.name
-    why = "as asked"
-    if compute == "float32":
-        why = "--precision=auto would take bfloat16 here" if has_bfloat16() else "this machine has no fast bfloat16"
-    return f"{device}, {threads}{shards}; {compute} ({why}); TensorFlow {tf.__version__}"
+    policy, why = choose_precision("auto", ready.recipe)
+    why = why.partition(": ")[2] if policy == ready.net.policy else f"--precision=auto would take {why}"
+    return f"{device}, {threads}{shards}; TensorFlow {tf.__version__}\n{compute} ({why})"
 
 
 def _training(ready: Plan, data: DataSet) -> str:
@@ -92,4 +91,6 @@ def _training(ready: Plan, data: DataSet) -> str:
     tested = "the last epoch" if not now.patience else f"the best epoch, if {now.patience} epochs bring none better"
     views = CROP_WORDS.get(now.crops, f"{now.crops} views of each")
     averaged = ", with averaged weights" if now.average else ""
+    if data.validation is None and now.schedule == "plateau":
+        what += "\nno validation images: the training accuracy decides when the learning rate falls"
     return f"{what}\ntested at the end: {tested}{averaged}, on {len(data.test):,} test images, {views}"

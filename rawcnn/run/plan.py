@@ -5,24 +5,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
-
 from rawcnn.data.augment import distort
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.preprocess import Preprocess
-from rawcnn.data.source import Augment, Labelled, Source
-from rawcnn.errors import UsageError
+from rawcnn.data.source import Augment, Labelled
+from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.layers.variables import named_weights
 from rawcnn.machine import cores, shards_of
 from rawcnn.nets import NETS, input_shape, precision
 from rawcnn.nets.chain import Chain
-from rawcnn.run.settings import Settings, meant, settled
+from rawcnn.run.settings import Settings
 from rawcnn.train.evaluate import Evaluation
 from rawcnn.train.fit import steps_per_epoch
 from rawcnn.train.inputs import Inputs
 from rawcnn.train.losses import LOSSES, softmax_cross_entropy
 from rawcnn.train.optimizers import OPTIMIZERS
-from rawcnn.train.recipes import RECIPES, SCHEDULES, Recipe, recipe_of
+from rawcnn.train.recipes import RECIPES, SCHEDULES, Recipe, choose_precision, recipe_of
 from rawcnn.train.schedules import Schedule
 from rawcnn.train.step import TrainState, TrainStep, make_train_step
 
@@ -31,8 +29,6 @@ OWN = Recipe(Preprocess(), "adam", 0.001, 64)
 """How a net is trained that has no recipe of its own."""
 
 SMOKE_EPOCHS, SMOKE_BATCH, SMOKE_HELD_OUT = 2, 20, 0.1
-DIGITS = tuple("0123456789")
-FRAME, DARK = 2, 0.02  # MNIST's digits leave a frame of so many pixels all but empty: its mean is below that part of 1
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,14 @@ def plan(
         policy = precision.parse(settings.precision)
         net = NETS[settings.net]((side, side, data.train.shape[2]), classes, seed=settings.seed, policy=policy)
     _check_net(net, data)
-    looks = grey_looks(data)
-    inputs = Inputs.of(recipe, data.train, net.input_shape[0], max_pixels=settings.max_pixels, **looks)
+    inputs = Inputs.of(
+        recipe,
+        data.train,
+        net.input_shape[0],
+        max_pixels=settings.max_pixels,
+        digits=data.digits,
+        light_on_dark=data.train.shape[2] == 1 and data.light_on_dark,
+    )
     batch_size, rate = _set(settings.batch_size), _set(settings.learning_rate)
     shards = shards or shards_for(settings, recipe)
     per_epoch = steps_per_epoch(data.train, batch_size)
@@ -115,7 +117,7 @@ def recipe_for(settings: Settings, net: Chain | None = None) -> Recipe:
         return replace(OWN, head_weights=heads)
     if settings.net not in NETS:
         raise UsageError(
-            f"There is no net {settings.net!r}: choose one of {', '.join(NETS)}.{meant(settings.net, NETS)}"
+            f"There is no net {settings.net!r}: choose one of {', '.join(NETS)}.{did_you_mean(settings.net, NETS)}"
         )
     return recipe_of(settings.net, settings.recipe)
 
@@ -132,7 +134,7 @@ def settle(settings: Settings, recipe: Recipe, side: int | None = None) -> Setti
         settings,
         recipe=settings.recipe or next(iter(RECIPES.get(settings.net, {"own": recipe}))),
         input_size=side or settings.input_size or input_shape(settings.net)[0],
-        precision=settled("precision", settings.precision),
+        precision=choose_precision(settings.precision, recipe)[0].compute.name,
         batch_size=settings.batch_size or recipe.batch_size,
         optimizer=settings.optimizer or recipe.optimizer,
         learning_rate=recipe.learning_rate if settings.learning_rate is None else settings.learning_rate,
@@ -155,27 +157,6 @@ def settle(settings: Settings, recipe: Recipe, side: int | None = None) -> Setti
 def shards_for(settings: Settings, recipe: Recipe) -> int:
     """How many parts of a batch are computed side by side: one a thread where the net's ops are small, else one."""
     return shards_of(_set(settings.batch_size), settings.threads) if recipe.small_ops else 1
-
-
-def grey_looks(data: DataSet) -> dict[str, bool]:
-    """What grey data look like: `light_on_dark`, and whether they are handwritten `digits`; judged by 1,000 images.
-
-    Said by the data set where it knows. Else light things on dark ground have a dark frame, and digits are those of
-    ten classes "0" ... "9" whose frame is all but empty, as that of MNIST's digits is.
-    """
-    known = {name: getattr(data, name, None) for name in ("digits", "light_on_dark")}
-    train = data.train
-    if all(value is not None for value in known.values()) or not isinstance(train, Source) or train.shape[2] != 1:
-        return {name: bool(value) for name, value in known.items()}
-    some = np.asarray(train.images[:1000], np.float32)[..., 0] / 255
-    rows = np.concatenate([some[:, :FRAME], some[:, -FRAME:]], axis=1)
-    columns = np.concatenate([some[:, :, :FRAME], some[:, :, -FRAME:]], axis=2)
-    frame = np.concatenate([rows.ravel(), columns.ravel()])
-    light = bool(frame.mean() < 0.5)
-    return {
-        "digits": light and tuple(train.class_names) == DIGITS and float(frame.mean()) < DARK,
-        "light_on_dark": light,
-    } | {name: bool(value) for name, value in known.items() if value is not None}
 
 
 def _check_net(net: Chain, data: DataSet) -> None:

@@ -3,7 +3,6 @@
 A setting says its default, its bounds, what it does, and whether a resumed run may be given another value.
 """
 
-import difflib
 import math
 import os
 import types
@@ -13,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from rawcnn.data import datasets
 from rawcnn.data.images.headers import MAX_PIXELS
-from rawcnn.errors import UsageError
+from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.nets import precision
 from rawcnn.train.inputs import CROPS
 from rawcnn.train.optimizers import OPTIMIZERS
@@ -79,6 +78,9 @@ class Settings:
     sample: float = setting(1.0, DATA, "Fraction of the training images to use, of each class.", low=0.0, high=1.0)
     validation: float | None = setting(
         None, DATA, "Fraction (below 1) or number of images to hold out for validation. 0: train on all.", low=0.0
+    )
+    class_names: str | None = setting(
+        None, DATA, "Text file with the names of the classes, one a line, where the data have none.", path=True
     )
     bad_images: str = setting("error", DATA, "What to do about images that cannot be read.", choices=("error", "skip"))
     max_pixels: int = setting(MAX_PIXELS, DATA, "Refuse image files that declare more pixels.", low=1)
@@ -227,7 +229,7 @@ def _check_text(name: str, value: str, info: Info) -> None:
         raise UsageError(f"{name} is empty: {remedy}, or leave it out.")
     if info.choices and value not in info.choices:
         raise UsageError(
-            f"{name} is {value!r}, but must be one of {', '.join(info.choices)}.{meant(value, info.choices)}"
+            f"{name} is {value!r}, but must be one of {', '.join(info.choices)}.{did_you_mean(value, info.choices)}"
         )
 
 
@@ -240,19 +242,12 @@ def _check_bounds(name: str, value: float, info: Info) -> None:
     raise UsageError(f"{name} must be {rule}, not {value:g}.{percent}")
 
 
-def meant(word: str, words: Iterable[str]) -> str:
-    """The question whether one of `words` is meant, where one is like `word`; else nothing."""
-    by_lower = {one.lower(): one for one in words}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f" Did you mean {by_lower[close[0]]}?" if close else ""
-
-
 def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Raise `UsageError` for the first of `given` that is not `known`."""
     known = tuple(known)
     for name in given:
         if name not in known:
-            raise UsageError(f"{name!r} is no {what} of rawcnn.{meant(name, known)}")
+            raise UsageError(f"{name!r} is no {what} of rawcnn.{did_you_mean(name, known)}")
 
 
 def resumed(saved: Settings, told: Mapping[str, Any], where: str) -> tuple[Settings, dict[str, str]]:
@@ -262,7 +257,8 @@ def resumed(saved: Settings, told: Mapping[str, Any], where: str) -> tuple[Setti
     """
     changed = {}
     for name, value in told.items():
-        if settled(name, value) != settled(name, getattr(saved, name)):
+        same = value == getattr(saved, name) or (name == "precision" and value == "auto")  # settled when it began
+        if not same:
             changed[name] = f"--{name} was {getattr(saved, name)} and is now {value}"
     deterministic = told.get("deterministic", saved.deterministic)
     allowed = [name for name in MAY_CHANGE if not (name == "threads" and deterministic)]
@@ -272,8 +268,3 @@ def resumed(saved: Settings, told: Mapping[str, Any], where: str) -> tuple[Setti
             "leave the others out, or begin another run."
         )
     return replace(saved, **{name: told[name] for name in changed}), changed
-
-
-def settled(name: str, value: Any) -> Any:
-    """What a setting's value stands for on this machine: `precision="auto"` on another might mean another."""
-    return precision.parse(value).compute.name if name == "precision" else value

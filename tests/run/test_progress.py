@@ -1,0 +1,89 @@
+"""Lines of progress: they fit the terminal, whole pieces or none, and any encoding."""
+
+import io
+import sys
+
+import pytest
+
+from rawcnn.run import output, progress
+from rawcnn.run.progress import Display, columns_of, epoch_line, live_line
+from rawcnn.run.record import Epoch
+from rawcnn.train.fit import Progress
+
+NOW = Progress(3, 10, 1234, 500, 64, 60.0, 10000, images_per_second=60520.4, data_share=0.02)
+ROW = Epoch(3, 1500, 0.1234, 0.97, 0.2345, 0.951, 0.001, 12.34, 52103.4)
+WHOLE = "epoch  3/10  step 1234/5000  loss 0.2564  acc 66.77%  60,520 img/s  data 2%  eta 1m12s"
+
+
+@pytest.mark.parametrize("columns", [*range(1, 100), None])
+def test_a_line_fits_and_its_pieces_are_whole(columns):
+    for line, whole in (
+        (live_line(NOW, 72.0, columns), live_line(NOW, 72.0)),
+        (epoch_line(ROW, 10, ROW, columns), epoch_line(ROW, 10, ROW)),
+    ):
+        assert set(line.split("  ")) <= set(whole.split("  "))
+        assert columns is None or len(line) <= columns or line == "epoch  3/10"
+        assert columns is None or columns < len(whole) or line == whole
+
+
+def test_what_matters_most_stays_longest():
+    assert live_line(NOW, 72.0) == WHOLE
+    assert live_line(NOW, 72.0, 39) == "epoch  3/10  loss 0.2564  acc 66.77%"
+    assert live_line(NOW, None).endswith("eta ...")
+    assert epoch_line(ROW, 10, ROW, 39) == "epoch  3/10  acc 97.00%  val acc 95.10%"
+
+
+def test_an_epoch_without_validation():
+    row = Epoch(3, 1500, 0.1234, 0.97, None, None, 0.001, 12.34, 52103.4)
+    assert epoch_line(row, 10, None) == "epoch  3/10  loss 0.1234  acc 97.00%  12s  52,103 img/s"
+
+
+class Terminal(io.StringIO):
+    """Looks like a terminal of a size."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        return 99
+
+
+@pytest.mark.parametrize(("size", "columns"), [((80, 24), 79), ((40, 0), 39), ((0, 0), 79)])
+def test_terminals_of_every_size(monkeypatch, size, columns):
+    monkeypatch.setattr(progress.os, "get_terminal_size", lambda number: progress.os.terminal_size(size))
+    monkeypatch.setenv("TERM", "xterm")
+    assert columns_of(Terminal(size)) == columns
+    assert columns_of(io.StringIO()) is None and columns_of(None) is None
+
+
+def test_the_time_left_leaves_out_the_first_call(monkeypatch):
+    """It took 100 s and made the graph; the steps after it take a tenth of a second each."""
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    display = Display()
+    for step, at, left in ((1, 100.0, None), (11, 101.0, 0.1 * 4989), (21, 102.0, 0.1 * 4979)):
+        clock[0] = at
+        now = Progress(1, 10, step, 500, 64)
+        found = display._seconds_left(now)
+        assert found == (left if left is None else pytest.approx(left))
+
+
+def test_without_stderr_progress_is_silent(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    display = Display(every=0.0)
+    display.update(NOW)
+    display.say("stays")
+    display.close()
+    assert "stays" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdout", None)
+    display.say("nobody hears it")
+
+
+def test_letters_that_an_encoding_lacks_are_escaped():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    output.tell("classes: Жук café \udce9", stream)
+    assert stream.buffer.getvalue().decode("cp1252").strip() == "classes: \\u0416\\u0443\\u043a café \\udce9"
