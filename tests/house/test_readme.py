@@ -1,7 +1,10 @@
-"""The README's two commands are the ones that continuous integration runs, and its claims of size hold."""
+"""The README's commands are the ones that continuous integration runs, its Python runs as printed, its links lead somewhere."""
 
 import re
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,3 +20,38 @@ def test_ci_runs_the_readmes_commands():
 def test_its_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_its_anchors_are_headings():
+    headings = {
+        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in README.splitlines()
+        if line.startswith("#")
+    }
+    for anchor in re.findall(r"\]\(#([^)]+)\)", README):
+        assert anchor in headings, anchor
+
+
+IMAGES = {
+    "uint8": lambda rng: rng.integers(0, 256, (1200, 32, 32, 3), np.uint8),
+    "float32 in 0 ... 1": lambda rng: rng.random((1200, 32, 32, 3), np.float32),
+    "float64 in 0 ... 255": lambda rng: rng.random((1200, 32, 32, 3)) * 255,
+}
+LABELS = {
+    "uint8": lambda labels: labels.astype(np.uint8),
+    "list": lambda labels: labels.tolist(),
+    "a column of int64": lambda labels: labels.astype(np.int64)[:, None],
+}
+
+
+@pytest.mark.parametrize(("images", "labels"), zip(IMAGES, LABELS, strict=True))
+def test_its_ten_lines_run_as_printed(images, labels, rng, tmp_path, monkeypatch, capsys):
+    """On uint8 and float arrays, with labels as arrays, lists and columns; the classes differ in brightness."""
+    (program,) = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "rc.fit" in text]
+    monkeypatch.chdir(tmp_path)
+    classes = np.arange(1200) % 10
+    made = IMAGES[images](rng)
+    made = (made * (0.1 + 0.9 * classes[:, None, None, None] / 9)).astype(made.dtype)
+    exec(compile(program, "README.md", "exec"), {"images": made, "labels": LABELS[labels](classes)})
+    *progress, accuracy = capsys.readouterr().out.splitlines()
+    assert progress and float(accuracy) > 0.15 and (tmp_path / "net.npz").is_file()
