@@ -1,4 +1,4 @@
-"""The README's commands are the ones that continuous integration runs, its Python runs as printed, its links lead somewhere."""
+"""README: its commands are those of continuous integration, its Python runs as printed, its links lead somewhere."""
 
 import re
 from pathlib import Path
