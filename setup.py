@@ -26,6 +26,7 @@ EXTRAS = {
         "selenium>=4.25",
         "tqdm>=4.66",
     ],
+    "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
     "dev": ["ruff>=0.14", "mypy>=1.18"],
 }
 EXTRAS["all"] = sorted(

@@ -136,7 +136,7 @@ def pca_lighting(
 ) -> tf.Tensor:
     """Change the light of each image: add one colour to all its pixels, `[N, H, W, C] -> float32 [N, H, W, C]`.
 
-    Krizhevsky et al. 2012, section 4.1: add [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T, p and l being the eigenvectors and
+    Krizhevsky et al. 2012, section 4.1: add `[p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T`, p and l being the eigenvectors and
     eigenvalues of the colours' covariance, a normal with standard deviation `std`. Eigenvalues scale as the square of
     the pixels and the paper gives no unit: here, as in common use, pixels are in 0 ... 1 (in 0 ... 255 the added colour
     would be 255 times as large). Unlike in the paper, what leaves 0 ... 255 is clipped. Raises `UsageError` if
