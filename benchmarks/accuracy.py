@@ -49,7 +49,7 @@ def on_mnist(run: str, data_dir: Path) -> float:
 
 def accuracies(name: str, args: argparse.Namespace) -> tuple[list[float], list[float]]:
     """Test accuracy in % and seconds of each seed's run."""
-    flags, _, _ = CASES[name]
+    flags, _ = CASES[name]
     found, seconds = [], []
     for seed in range(args.seeds):
         with tempfile.TemporaryDirectory(prefix="accuracy-") as directory:

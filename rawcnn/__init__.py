@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.data.batches import batches as batches
     from rawcnn.data.batches import thumbnails as thumbnails
     from rawcnn.data.datasets import DataSet as DataSet
-    from rawcnn.data.datasets import load as load_dataset  # noqa: F401
+    from rawcnn.data.datasets import load_dataset as load_dataset
     from rawcnn.data.preprocess import Preprocess as Preprocess
     from rawcnn.data.source import Source as Source
     from rawcnn.data.views import area_crop as area_crop
