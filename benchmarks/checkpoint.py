@@ -29,7 +29,7 @@ from rawcnn.data.source import Source
 from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
 from rawcnn.train import checkpoints
-from rawcnn.train import fit as loop
+from rawcnn.train import step as loop
 from rawcnn.train.step import TrainState
 
 TURN = 2.0  # seconds that one of the two takes before it is the other's turn

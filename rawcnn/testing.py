@@ -19,9 +19,9 @@ Train = Callable[[], tuple[tf.Module, Callable[[int], object]]]
 def assert_resume_exact(train_fn: Train, steps: int, cut: int) -> None:
     """Assert that `steps` steps in one go give the same bits as `cut` of them, a file, and the rest.
 
-    `train_fn()` makes everything anew and returns (`state`, `train_to`). `state` is a `tf.Module` whose variables, see
-    `rawcnn.weights.named_variables`, are all that a checkpoint holds; `train_to(n)` trains until n steps are made in
-    all, counted by `state`. What fails here is a state that is not a variable: an iterator, a Python counter, a random
+    `train_fn()` makes everything anew and returns (`state`, `train_to`). `state` is a `tf.Module` whose variables (see
+    `rawcnn.named_variables`) are all that a checkpoint holds; `train_to(n)` trains until n steps are made in all,
+    counted by `state`. What fails here is a state that is not a variable: an iterator, a Python counter, a random
     generator. Raises `ValueError` unless 0 < cut < steps, and `AssertionError` that names the variables that differ.
 
     >>> class Count(tf.Module):

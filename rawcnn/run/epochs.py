@@ -127,7 +127,7 @@ class Session:
             clock = time.perf_counter()
 
     def _standing(self) -> Progress:
-        """Where the state stands, as `fit` would have said."""
+        """Where the state stands, as `train_epochs` would have said."""
         step, per_epoch, sums = int(self.state.step), self.ready.per_epoch, self.record.sums
         epoch = max(1, -(-step // per_epoch))
         batch_size = self.settings.batch_size or 1

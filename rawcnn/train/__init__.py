@@ -1,3 +1,3 @@
-"""Training as a few functions: one step, whole epochs (`fit`), evaluation, recipes and checkpoints."""
+"""Training: `simple.fit`, `evaluate` and `predict`; below them one step, whole epochs, recipes and checkpoints."""
 
 import rawcnn.start  # noqa: F401

@@ -113,8 +113,8 @@ def train_epochs(
     Between two yields one call makes as many steps as take about `seconds_per_call`, but stops at the end of each
     epoch and at every multiple of `pause_every` steps, where a caller may save. `loss_sum` and `correct` are those of
     the epoch that a checkpoint interrupted. Images that fill no whole batch are left out of an epoch; the next one's
-    order is another. Raises `UsageError` if not one batch can be filled, `RunError` when loss or gradient is no
-    number: that update was not made, but `state` is then of no use (statistics have seen the batch), so do not save it.
+    order is another. Raises `UsageError` if not one batch can be filled, `RunError` when loss or gradient is
+    not finite: that update is skipped, but do not save `state` then: its statistics have seen the batch.
     """
     per_epoch = steps_per_epoch(source, batch_size)
     step, n = int(state.step), 1
@@ -171,7 +171,7 @@ def _not_finite(message: str, state: TrainState, source: Labelled, batch_size: i
     rate = float(state.optimizer.learning_rate(tf.constant(done, tf.int64)) * state.optimizer.factor)
     chosen = batch_indices(source, batch_size, seed=seed, number=done)
     return (
-        f"Step {done + 1} would make weights that are no numbers and was not made: loss {loss:.4g}, "
+        f"Step {done + 1} would make weights that are not finite and was skipped: loss {loss:.4g}, "
         f"gradient norm {norm:.4g}, learning rate {rate:.3g}. Its images: {source.names(chosen)}. "
         "Try a learning rate 10 times smaller, or float32 where it was bfloat16; if it is always at these images, "
         "look at them."

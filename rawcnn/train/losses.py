@@ -13,7 +13,7 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """`-log softmax(logits)[label]`.
 
-    With `label_smoothing` s, the wanted distribution is 1 - s at the label and s / K everywhere besides, so that the
+    With `label_smoothing` s, the wanted distribution is 1 - s at the label, plus s / K for every class, so that the
     net need not be certain (Szegedy et al. 2016, section 7).
 
     >>> softmax_cross_entropy(tf.constant([[0.0, 0.0]]), tf.constant([1])).numpy()  # log 2

@@ -172,7 +172,7 @@ def test_a_batch_that_cannot_be_filled_is_refused(source):
 def test_a_loss_that_is_no_number_stops_training(source):
     state, step = start()
     state.net.logits.b.assign([np.nan, 0, 0, 0])
-    with pytest.raises(RunError, match="Step 1 would make weights that are no numbers and was not made: loss nan"):
+    with pytest.raises(RunError, match="Step 1 would make weights that are not finite and was skipped: loss nan"):
         train(state, step, source)
 
 

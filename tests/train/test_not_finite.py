@@ -87,7 +87,7 @@ def test_the_bad_update_is_not_made_and_is_explained(source, optimizer, poison, 
     with pytest.raises(RunError) as error:
         run(bad, step, source, **calls)
     message = str(error.value)
-    assert f"Step {at + 1} would make weights that are no numbers and was not made" in message
+    assert f"Step {at + 1} would make weights that are not finite and was skipped" in message
     assert "learning rate 0.01" in message and "gradient norm" in message and "10 times smaller" in message
     first = batch_indices(source, BATCH, seed=3, number=at)[:8]
     assert f"Its images: numbers {', '.join(map(str, first))}" in message
