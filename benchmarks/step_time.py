@@ -1,4 +1,4 @@
-"""Training speed of rawcnn: shuffled batches, input, loss, gradient and update, as `rawcnn.train.fit.train_epochs` runs them.
+"""Training speed of rawcnn: shuffled batches, input, loss, gradient and update, as `train_epochs` runs them.
 
 python -m benchmarks.step_time --net=lenet5_tanh --batch_size=128 --precision=float32 --json
 
