@@ -19,7 +19,9 @@ from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
 from rawcnn.run.progress import Display, columns_of, epoch_line
 from rawcnn.run.record import DataFacts, Epoch, Record, Sums, is_better
+from rawcnn.run.tensorboard import TensorBoard
 from rawcnn.train import checkpoints, schedules
+from rawcnn.train.evaluate import Evaluation, confusion_matrix
 from rawcnn.train.fit import Progress, train_epochs
 
 
@@ -30,6 +32,7 @@ class Session:
         self.directory, self.data, self.ready, self.settings = directory, data, ready, ready.settings
         self.state = ready.state
         self._saved = saved
+        self._board: TensorBoard | None = None
         self.began = time.perf_counter()
         facts = DataFacts.of(data)
         self.record = Record(self.settings, facts, ready.inputs, ready.net.input_shape, ready.shards)
@@ -155,6 +158,8 @@ class Session:
             images_per_second=round(now.steps_per_epoch * now.batch_size / training, 1),
         )
         self.directory.append_history(asdict(row))
+        if self.settings.tensorboard:
+            self._show_in_tensorboard(row, validation)
         best = row if is_better(row, before.best) else before.best
         self.record = replace(before, sums=Sums(), history=(*before.history, row), best=best)
         if self.settings.schedule == "plateau":
@@ -164,6 +169,14 @@ class Session:
             self.record = replace(self.record, best=before.best)
         if row.epoch % self.settings.print_every == 0 or row.epoch == now.epochs:
             say(epoch_line(row, now.epochs, self.record.best, columns_of(sys.stdout)))
+
+    def _show_in_tensorboard(self, row: Epoch, validation: Evaluation | None) -> None:
+        names, source = self.data.train.class_names, self.data.validation
+        matrix = None
+        if validation is not None and source is not None:
+            matrix = confusion_matrix(source.labels, validation.probabilities.argmax(axis=1), len(names))
+        self._board = self._board or TensorBoard(self.directory.path, self.ready.net, names)
+        self._board.epoch(asdict(row), matrix)
 
     def _where_it_stands(self) -> ending.Standing:
         return ending.Standing(self.directory.path, self.data, self.ready, self.record, self.began)

@@ -115,6 +115,10 @@ class Settings:
         1, SAVING, "Print a line every so many epochs; the history has all of them.", low=1, may_change=True
     )
 
+    tensorboard: bool = setting(
+        False, SAVING, "Write what TensorBoard shows into the run's folder tensorboard.", may_change=True
+    )
+
     threads: int | None = setting(
         None, MACHINE, "Threads to compute with; by default one a core.", low=1, may_change=True
     )

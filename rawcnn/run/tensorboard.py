@@ -1,10 +1,7 @@
 """What TensorBoard shows of a run: curves, the first filters, the confusion matrix, and the graph by row names.
 
 Written with `tf.summary` alone; TensorBoard itself, the extra `tensorboard`, is needed only to look:
-`tensorboard --logdir=DIR`. The hook for whoever runs the epochs:
-
-    board = TensorBoard(directory, net)        # before the first epoch, of a new run or a resumed one
-    board.epoch(row, confusion)                # after each epoch; row as in history.jsonl, confusion [K, K] or None
+`tensorboard --logdir=DIR`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,10 @@ from PIL import Image
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.util.event_pb2 import Event
 
+from rawcnn.data.sets.drawn import drawn_digits
+from rawcnn.data.source import Source
 from rawcnn.nets import NETS
+from rawcnn.run.session import Run
 from rawcnn.run.tensorboard import FOLDER, TensorBoard
 
 NAMES = ("cat", "개")
@@ -114,3 +117,13 @@ def test_without_matplotlib_there_are_scalars_only(tmp_path, capsys, monkeypatch
 def test_nets_of_all_kinds(tmp_path, name):
     TensorBoard(tmp_path, NETS[name](num_classes=10), [str(i) for i in range(10)]).epoch(row(1))
     assert set(values(tmp_path, "images")) == {"filters"}
+
+
+def test_a_run_that_is_asked_to_writes_and_a_resumed_one_appends(tmp_path):
+    digits = Source(*drawn_digits(120), tuple("0123456789"))
+    Run(tmp_path / "run", "lenet5_relu", digits, epochs=1, batch_size=20, validation=0.2, tensorboard=True).train()
+    result = Run(tmp_path / "run", "lenet5_relu", digits, resume=True, epochs=2).train()
+    scalars, images = (values(tmp_path / "run", plugin) for plugin in ("scalars", "images"))
+    wanted = {row.step: np.float32(row.val_accuracy) for row in result.history}
+    assert scalars["accuracy/validation"] == wanted and len(wanted) == 2
+    assert set(images) == {"filters", "confusion"} and set(images["confusion"]) == set(wanted)
