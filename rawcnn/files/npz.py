@@ -5,22 +5,18 @@ unpacks whatever a ZIP entry announces. Here the directory of the archive is che
 with its member's size, and only then is memory taken. Only headers as NumPy itself writes them are read, by a regular
 expression: literals are never evaluated, and objects are never unpickled.
 
-`np.savez` copies every array in pieces and sums each piece before it is written, in one thread. Here the arrays' own
-memory is written, and other threads sum the next arrays meanwhile. Members are stored, not compressed; sizes are always
-64-bit. Dates are left out, so equal arrays make equal files.
+`np.savez` copies every array in pieces. Here the arrays' own memory is written, and the disk starts on each piece while
+the next one is summed. Members are stored, not compressed. Dates are left out, so equal arrays make equal files.
 
 Sources: NumPy's `numpy.lib.format`; PKWARE's APPNOTE 6.3.9, sections 4.3 and 4.5.3; Fifield, "A better zip bomb"
 (2019), whose entries overlap.
 """
 
-import io
 import os
 import re
 import struct
 import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import IO, BinaryIO
 
 import numpy as np
@@ -28,7 +24,6 @@ import numpy as np
 from rawcnn.errors import DataError
 from rawcnn.files.limits import MAX_ARRAYS, Unfit, count_of, fits_name, most_unpacked, read_values, regular_file
 from rawcnn.files.whole import begin_sync
-from rawcnn.machine import cores
 
 # Reading --------------------------------------------------------------------------------------------------------------
 
@@ -125,10 +120,7 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[np.dtype, bool, tuple[in
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
-_VERSION, _UTF8, _STORED, _DATE = 45, 0x800, 0, 1 << 5 | 1  # 1 January 1980, the least there is
-_LATER = 0xFFFFFFFF  # "see the 64-bit field"
-SMALL = 2**20  # bytes, below which threads cost more than they save
-PIECE = 2**24  # bytes: the disk takes one while the next is copied
+PIECE = 2**24  # bytes: the disk takes one while the next is summed
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
@@ -136,49 +128,15 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises `TypeError` for arrays of objects, and `OSError` as `file.write` does.
     """
-    members = [_Member(name, array) for name, array in arrays.items()]
-    if sum(member.size for member in members) < SMALL:
-        _write(file, members, [member.checksum() for member in members])
-        return
-    with ThreadPoolExecutor(max_workers=cores()) as pool:
-        _write(file, members, pool.map(_Member.checksum, members))
-
-
-class _Member:
-    """An array as a `.npy` file: a header and the array's own memory."""
-
-    def __init__(self, name: str, array: np.ndarray):
-        if array.dtype.hasobject:
-            raise TypeError(f"{name} holds Python objects, and a file of arrays does not.")
-        array = np.asarray(array, order="C")
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-        self.name, self.header = f"{name}.npy".encode(), header.getvalue()
-        self.data = array.reshape(-1).view(np.uint8).data
-        self.size = len(self.header) + len(self.data)
-
-    def checksum(self) -> int:
-        return zlib.crc32(self.data, zlib.crc32(self.header))
-
-
-def _write(file: BinaryIO, members: list[_Member], checksums: Iterable[int]) -> None:
-    directory, at = b"", 0
-    for member, checksum in zip(members, checksums, strict=True):
-        about = struct.pack("<5H3I", _VERSION, _UTF8, _STORED, 0, _DATE, checksum, _LATER, _LATER)
-        sizes = struct.pack("<2Q", member.size, member.size)
-        local = b"PK\3\4" + about + struct.pack("<2H", len(member.name), 20) + member.name
-        local += struct.pack("<2H", 1, 16) + sizes + member.header
-        file.write(local)
-        for start in range(0, len(member.data), PIECE):
-            file.write(member.data[start : start + PIECE])
-            if start:
-                begin_sync(file)
-        directory += b"PK\1\2" + struct.pack("<H", _VERSION) + about
-        directory += struct.pack("<5H2I", len(member.name), 28, 0, 0, 0, 0, _LATER) + member.name
-        directory += struct.pack("<2H", 1, 24) + sizes + struct.pack("<Q", at)
-        at += len(local) + len(member.data)
-    count, size = len(members), len(directory)
-    end = b"PK\6\6" + struct.pack("<Q2H2I4Q", 44, _VERSION, _VERSION, 0, 0, count, count, size, at)
-    end += b"PK\6\7" + struct.pack("<IQI", 0, at + size, 1)
-    end += b"PK\5\6" + struct.pack("<4H2IH", 0, 0, 0xFFFF, 0xFFFF, _LATER, _LATER, 0)
-    file.write(directory + end)
+    if objects := [name for name, array in arrays.items() if array.dtype.hasobject]:
+        raise TypeError(f"{objects[0]} holds Python objects, and a file of arrays does not.")
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            array = np.asarray(array, order="C")
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+                data = array.reshape(-1).view(np.uint8).data
+                for start in range(0, len(data), PIECE):
+                    member.write(data[start : start + PIECE])
+                    if start:
+                        begin_sync(file)

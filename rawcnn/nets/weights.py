@@ -65,7 +65,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) 
 
     Raises `UsageError` if `path` does not end in .npz, `OSError` as writing does.
     """
-    check_target(path, SUFFIXES[:1])
+    _check_ending(Path(path), SUFFIXES[:1])
     with whole_file(path) as file:
         write_npz(file, arrays)
 
@@ -90,7 +90,7 @@ def save_weights(net: tf.Module, path: str | os.PathLike[str], *, names: str = "
     """
     if names not in ENDINGS:
         raise UsageError(f"names={names!r} is unknown: choose one of {', '.join(ENDINGS)}.")
-    check_target(path, ENDINGS[names])
+    _check_target(Path(path), ENDINGS[names])
     if names != "rawcnn" and not isinstance(net, Chain):
         raise UsageError(f"Only nets that are a Chain are written with names={names!r}.")
     if isinstance(net, Chain) and names == "keras":
@@ -106,9 +106,8 @@ def save_weights(net: tf.Module, path: str | os.PathLike[str], *, names: str = "
         save_arrays(path, values)
 
 
-def check_target(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
-    """Raise `UsageError` unless a file of one of these formats can have the name `path`."""
-    path = Path(path)
+def _check_ending(path: Path, suffixes: Sequence[str]) -> None:
+    """Raise `UsageError` unless `path` ends as files of one of these formats do."""
     if path.suffix.lower() not in suffixes:
         name = path.with_suffix(suffixes[0]).name
         ending = repr(path.suffix) if path.suffix else "no ending"
@@ -117,6 +116,11 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
         raise UsageError(f"{path}: weights are written as {' or '.join(suffixes)}, not {ending}. Call it {name}.{more}")
     if path.name.lower().endswith(".weights.h5"):
         raise UsageError(f"{path}: Keras takes .weights.h5 for another format. Call it {path.name[:-11]}.h5.")
+
+
+def _check_target(path: Path, suffixes: Sequence[str]) -> None:
+    """As `_check_ending`, and unless there can be a file of that name."""
+    _check_ending(path, suffixes)
     if path.is_dir():
         raise UsageError(f"{path} is a directory. Give the name of a file, such as {path / ('weights' + suffixes[0])}.")
     if not path.parent.is_dir():

@@ -52,28 +52,6 @@ def test_one_changed_byte_of_an_array_is_noticed(arrays):
         file["net/c1/w"]
 
 
-class Counted(io.RawIOBase):
-    """A file that counts large pieces and keeps what came after the last of them."""
-
-    def __init__(self):
-        self.size, self.kept = 0, b""
-
-    def write(self, data):
-        self.size += len(data)
-        self.kept = self.kept + bytes(data) if len(data) < 2**20 else b""
-
-
-def test_offsets_beyond_4_gigabytes_are_written_in_full():
-    large = npz._Member("a", np.zeros(1))
-    large.data = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (1 << 32,), (0,))  # 4 GB of one byte
-    large.size = len(large.header) + len(large.data)
-    file = Counted()
-    npz._write(file, [large, npz._Member("b", np.arange(3))], [1, 2])
-    end = file.kept[-98:]  # three records at the end: 56, 20 and 22 bytes
-    at, size = int.from_bytes(end[48:56], "little"), int.from_bytes(end[40:48], "little")
-    assert end[:4] == b"PK\6\6" and at > 1 << 32 and at + size + 98 == file.size
-
-
 def test_objects_are_refused():
     with pytest.raises(TypeError, match="a holds Python objects"):
         written({"a": np.array([{}], object)})
