@@ -37,8 +37,9 @@ FORBIDDEN_FAMILIES = (
 FORBIDDEN_METHODS = {"extractall", "extract", "unpack_archive", "load_module", "from_generator"}
 NUMPY_RANDOM = {"Generator", "Philox", "BitGenerator", "SeedSequence"}  # each is given its key
 TENSORFLOW_RANDOM = ("stateless_", "experimental.stateless_", "experimental.index_shuffle", "split", "fold_in")
-# Who may open files for writing: all others go through `whole_file`, or a crash would leave half a file.
-WRITERS = {"files.whole", "run.directory", "data.sets.download"}
+# Who may open files for writing: all others go through `whole_file`, or a crash would leave half a file. `files.npz`
+# opens members of an archive, whose file is given to it.
+WRITERS = {"files.whole", "files.npz", "run.directory", "data.sets.download"}
 WRITES = {"write_text", "write_bytes", "savefig", "tofile", "touch", "symlink_to", "hardlink_to"}
 NUMPY_SAVES = {"numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt"}
 
