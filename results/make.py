@@ -1,0 +1,264 @@
+"""The table of results, made from logs: what was trained, beside what papers and courses report.
+
+python results/make.py                      # write results/README.md, and the results section of README.md
+python results/make.py --check              # fail if they do not say what the logs say
+python results/make.py --train=cifar_fast --seeds=5 --data=DIR     # train a row's seeds, and keep their logs
+
+A row's logs are results/logs/<row>/seed<k>/: `flags.txt` and `history.jsonl` of the run, and `result.json`, which says
+what the test images gave, with which versions and on which machine. DIR holds `mnist/`, `cifar-10-batches-bin/` and
+`dogs-vs-cats/train/`, as far as the row needs them. Targets were set before; the test images are looked at once a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.harness import machine_line, markdown_table  # noqa: E402
+from results.rows import DATA, ROWS, Row  # noqa: E402
+
+LOGS, PAGE, README = ROOT / "results/logs", ROOT / "results/README.md", ROOT / "README.md"
+BEGIN, END = "<!-- results: made by results/make.py -->", "<!-- end of results -->"
+KEPT = ("flags.txt", "history.jsonl", "curves.png")
+ACCURACY = re.compile(r"^test accuracy (\d+\.\d+)%$", re.MULTILINE)
+
+
+class Seed(NamedTuple):
+    """One run: its seed, test accuracies in % by test protocol, seconds of its epochs if known, and its log."""
+
+    seed: int
+    accuracy: dict[str, float]
+    seconds: float | None
+    log: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the logs of a row say."""
+
+    row: Row
+    seeds: tuple[Seed, ...]
+
+    def accuracies(self, crops: str | None = None) -> list[float]:
+        return [seed.accuracy[crops or self.row.crops] for seed in self.seeds]
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.accuracies())
+
+    @property
+    def reached(self) -> bool:
+        """Whether the mean, as it is printed, is the target or above, with as many seeds as were wanted."""
+        return len(self.seeds) >= self.row.seeds and round(self.mean, 2) >= self.row.target
+
+
+def read(row: Row, logs: Path = LOGS) -> Found:
+    """The logs of `row`, in the order of seeds. Raises `SystemExit` that names a log that does not fit the row."""
+    seeds = []
+    for folder in sorted((logs / row.name).glob("seed*"), key=lambda path: int(path.name.removeprefix("seed"))):
+        log = json.loads((folder / "result.json").read_text("utf-8"))
+        history = [json.loads(line) for line in (folder / "history.jsonl").read_text("utf-8").splitlines()]
+        given = dict(map(setting, (folder / "flags.txt").read_text("utf-8").splitlines()))
+        seed = int(folder.name.removeprefix("seed"))
+        for name, value in map(setting, (*row.flags, f"--dataset={row.dataset}", f"--seed={seed}")):
+            if given.get(name) != value:
+                raise SystemExit(f"{folder}/flags.txt is not of row {row.name}: it has no --{name}={value}.")
+        if history[-1]["epoch"] != row.epochs:
+            raise SystemExit(f"{folder}/history.jsonl ends after epoch {history[-1]['epoch']}, not {row.epochs}.")
+        times = [epoch.get("seconds") for epoch in history]
+        seconds = None if None in times else sum(times)
+        seeds.append(Seed(seed, log["test_accuracy"], seconds, log))
+    return Found(row, tuple(seeds))
+
+
+def setting(flag: str) -> tuple[str, Any]:
+    """Name and value of a flag, numbers as such.
+
+    >>> setting("--validation=5000") == setting("--validation=5000.0"), setting("--distort")
+    (True, ('distort', 'True'))
+    """
+    name, _, value = flag.removeprefix("--").partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value or "True"
+
+
+def every(logs: Path = LOGS) -> list[Found]:
+    """All rows, those without logs too. Raises `SystemExit` for logs that belong to no row."""
+    if strangers := {path.name for path in logs.iterdir()} - {row.name for row in ROWS}:
+        raise SystemExit(f"{logs / min(strangers)} belongs to no row of results/rows.py.")
+    return [read(row, logs) for row in ROWS]
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+def cells(found: Found) -> tuple[str, ...]:
+    """A row of the table."""
+    row, seeds = found.row, found.seeds
+    target = f"{row.target:g}"
+    if not seeds:
+        return row.name, row.what, row.reference, target, "not run yet", "", "", ""
+    accuracies = found.accuracies()
+    spread = f"{statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else "-"
+    mark = "" if found.reached else " (not reached)" if len(seeds) >= row.seeds else f" (of {row.seeds} seeds)"
+    times = [seed.seconds for seed in seeds if seed.seconds is not None]
+    minutes = f"{statistics.median(times) / 60:.1f}" if len(times) == len(seeds) else "-"
+    each = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
+    return row.name, row.what, row.reference, target, f"**{found.mean:.2f}**{mark}", each, spread, minutes
+
+
+HEADER = ("row", "what", "others report", "target", "test %, mean", "each seed", "sd", "minutes a run")
+
+
+def commands(found: Found) -> str:
+    """The command of a row, its protocols, and where and when it ran."""
+    row = found.row
+    lines = [f"* `{row.name}`: `{row.command}`. {row.remark}".rstrip()]
+    for crops in row.also:
+        if found.seeds:
+            single = found.accuracies(crops)
+            each = ", ".join(f"{accuracy:.2f}" for accuracy in single)
+            lines.append(f"  With `--crops={crops}` the same nets give {statistics.mean(single):.2f} % ({each}).")
+    where = sorted({(s.log["machine"], s.log["tensorflow"], s.log["date"]) for s in found.seeds})
+    lines += [f"  {machine}; TensorFlow {tensorflow}; {date}." for machine, tensorflow, date in where]
+    return "\n".join(lines)
+
+
+def page(found: Sequence[Found]) -> str:
+    """The whole of results/README.md."""
+    ran, others = [one for one in found if one.seeds], [one for one in found if not one.seeds]
+    return "\n".join(
+        (
+            "# Results",
+            "",
+            "Made by `python results/make.py` from [logs](logs); `python results/make.py --check` runs in the tests.",
+            "One command trains a row again: `python results/make.py --train=ROW --seeds=N --data=DIR`.",
+            "",
+            "Test accuracy in %: the mean over seeds, each seed, and the standard deviation. Hyper-parameters were",
+            "chosen on held-out training images; each run looked at the test images once, at its end. Minutes are",
+            "those of the epochs, with validation; a dash: the run did not write them down.",
+            "",
+            markdown_table(HEADER, [cells(one) for one in found]),
+            "",
+            "## Commands",
+            "",
+            *map(commands, ran),
+            "",
+            "Not run yet:",
+            "",
+            *map(commands, others),
+            "",
+        )
+    )
+
+
+def section(found: Sequence[Found]) -> str:
+    """What README.md shows: the rows that ran."""
+    header = ("net, data", "others report", "rawcnn, test %", "seeds", "minutes a run")
+    rows = []
+    for one in found:
+        if one.seeds:
+            _, what, reference, _, mean, _, _, minutes = cells(one)
+            rows.append((what, reference, mean, str(len(one.seeds)), minutes))
+    return f"{BEGIN}\n{markdown_table(header, rows)}\n{END}"
+
+
+def replaced(text: str, new: str) -> str:
+    """`text` with its results section replaced; as it is where it has none."""
+    if BEGIN not in text:
+        return text
+    before, rest = text.split(BEGIN, 1)
+    return before + new + rest.split(END, 1)[1]
+
+
+def wanted(logs: Path = LOGS, page_path: Path = PAGE, readme: Path = README) -> dict[Path, str]:
+    """Each file that is made from the logs, and what it should say."""
+    found = every(logs)
+    return {page_path: page(found), readme: replaced(readme.read_text("utf-8"), section(found))}
+
+
+def differing(files: dict[Path, str]) -> list[Path]:
+    return [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
+
+
+# Training -------------------------------------------------------------------------------------------------------------
+
+
+def keep(row: Row, seed: int, run: Path, printed: dict[str, str], logs: Path = LOGS) -> None:
+    """Copy what the table needs from a finished run; `printed` is what the tests printed, by protocol."""
+    folder = logs / row.name / f"seed{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in KEPT if seed == 0 else KEPT[:2]:
+        if (run / name).is_file():
+            shutil.copyfile(run / name, folder / name)
+    text = (folder / "flags.txt").read_text("utf-8")
+    kept = [line for line in text.splitlines() if not line.startswith("--data_dir=")]  # a path of this machine
+    (folder / "flags.txt").write_text("\n".join(kept) + "\n", "utf-8")
+    result = {
+        "test_accuracy": {crops: float(ACCURACY.findall(text)[-1]) for crops, text in printed.items()},
+        "machine": machine_line().split(", load average")[0],
+        **{package: version(package) for package in ("tensorflow", "numpy")},
+        "date": str(datetime.date.today()),
+    }
+    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+
+
+def run(command: Sequence[str]) -> str:
+    """What a command of this checkout prints; its errors are shown as they come."""
+    print(" ".join(command), file=sys.stderr, flush=True)
+    return subprocess.run([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def train(row: Row, seed: int, data: Path, runs: Path) -> None:
+    """One run of `row`, continued if it was begun, its tests by the other protocols, and its logs."""
+    directory = runs / row.name / f"seed{seed}"
+    begun = (directory / "flags.txt").is_file()
+    where = (f"--data_dir={data / DATA[row.dataset]}",) if row.dataset in DATA else ()
+    flags = ("--resume",) if begun else (f"--dataset={row.dataset}", *row.flags, f"--seed={seed}")
+    printed = {row.crops: run((row.example, *flags, *where, f"--run={directory}"))}
+    for crops in row.also:
+        printed[crops] = run(("-m", "rawcnn", "evaluate", f"--run={directory}", f"--crops={crops}", *where))
+    keep(row, seed, directory, printed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs from the logs")
+    parser.add_argument("--train", metavar="ROW", choices=[row.name for row in ROWS], help="train the seeds of a row")
+    parser.add_argument("--seeds", type=int, default=1, help="how many of them: 0, 1, ...")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="folder of the runs, for --resume")
+    args = parser.parse_args()
+    if args.train:
+        row = next(row for row in ROWS if row.name == args.train)
+        for seed in range(args.seeds):
+            if not (LOGS / row.name / f"seed{seed}/result.json").is_file():
+                train(row, seed, args.data.resolve(), args.runs.resolve())
+    files = wanted()
+    if args.check:
+        if wrong := differing(files):
+            raise SystemExit(f"{', '.join(map(str, wrong))} does not say what the logs say: run results/make.py.")
+        return
+    for path in differing(files):
+        path.write_text(files[path], "utf-8")
+        print(f"{path} is written", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
