@@ -115,7 +115,7 @@ _FROM = {
     "nets.precision": "FLOAT32 MIXED_BFLOAT16 Policy",
     "data.source": "Source",
     "data.preprocess": "Preprocess",
-    "data.datasets": "DataSet load_dataset=load",
+    "data.datasets": "DataSet load_dataset",
     "data.views": "area_crop centre padded_crop random_crop scale_jitter",
     "data.augment": "cutout distort pca_lighting photometric",
     "data.batches": "batches thumbnails",
