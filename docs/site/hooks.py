@@ -6,4 +6,5 @@ from typing import Any
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """`[name](../tests/x.py)` becomes `name`, in code style where it is a file or a function."""
-    return re.sub(r"\[`?([^\]`]+)`?\]\((?:\.\./)+(?:tests|results|benchmarks|rawcnn|examples)/[^)]*\)", r"`\1`", markdown)
+    outside = r"(?:\.\./)+(?:tests/|results/|benchmarks/|rawcnn/|examples/|SECURITY)[^)]*"
+    return re.sub(rf"\[`?([^\]`]+)`?\]\({outside}\)", r"`\1`", markdown)
