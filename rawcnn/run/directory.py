@@ -14,9 +14,11 @@ from rawcnn.files.whole import whole_file
 
 HISTORY, FLAGS, WEIGHTS, LOCK = "history.jsonl", "flags.txt", "weights.npz", "run.lock"
 BAD_IMAGES = "bad_images.txt"
-PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png")
+PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png", "net.png", "filters.png", "maps.png",
+            "grad_cam.png", "connections.png", "bitmaps.png")  # fmt: skip
+EVENTS = "tensorboard"  # the folder of TensorBoard's event files
 _FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, *PICTURES, "ckpt-*.npz")
-_OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL))
+_OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL), f"{EVENTS}/events.out.tfevents.*")
 _FLAG = re.compile(r"--\w+=.*")
 _FLAGS_REMEDY = "Write the flags that the run began with into it, one a line."
 
@@ -50,7 +52,7 @@ class RunDir:
 
     def _claim(self, resume: bool, overwrite: bool) -> None:
         own = [path for pattern in _OWN for path in self.path.glob(pattern)]
-        strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK}
+        strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK, EVENTS}
         finished = [path for path in own if path.suffix != ".tmp"]  # a part of a file is no run, and is swept
         if finished and not (resume or overwrite):
             raise RunError(f"{self.path} holds a run already: continue with --resume, or delete it with --overwrite.")

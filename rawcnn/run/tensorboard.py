@@ -21,17 +21,15 @@ from tensorflow.core.framework.summary_pb2 import SummaryMetadata
 from rawcnn.errors import RawcnnError
 from rawcnn.nets.chain import Chain
 from rawcnn.run.confusion import confusion_figure
+from rawcnn.run.directory import EVENTS
 from rawcnn.run.figures import png_of
 from rawcnn.run.inside import convolves
 from rawcnn.run.net_pictures import filters_figure
 from rawcnn.run.output import tell
 
-FOLDER = "tensorboard"
-"""Below the run's directory: its event files. A resumed run adds another file, which TensorBoard appends."""
-
 
 class TensorBoard:
-    """Writes event files for TensorBoard; what fails is said once and never stops the training.
+    """Writes event files into the run's folder `tensorboard`, a resumed run into one more; what fails is said once and never stops the training.
 
     `directory` is the run's; `net` gives its graph now and its filters after each epoch; `class_names` name the
     confusion matrix. Values are filed under the step, so an epoch that a resumed run repeats replaces itself.
@@ -41,7 +39,7 @@ class TensorBoard:
         self._net, self._class_names = net, tuple(class_names)
         self._failed = self._without_pictures = False
         self._writer: Any = None
-        folder = Path(directory, FOLDER)
+        folder = Path(directory, EVENTS)
         first = not list(folder.glob("events.out.tfevents.*"))
         try:
             self._writer = tf.summary.create_file_writer(str(folder))

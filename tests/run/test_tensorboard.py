@@ -14,8 +14,9 @@ from tensorflow.core.util.event_pb2 import Event
 from rawcnn.data.sets.drawn import drawn_digits
 from rawcnn.data.source import Source
 from rawcnn.nets import NETS
+from rawcnn.run.directory import EVENTS, RunDir
 from rawcnn.run.session import Run
-from rawcnn.run.tensorboard import FOLDER, TensorBoard
+from rawcnn.run.tensorboard import TensorBoard
 
 NAMES = ("cat", "개")
 
@@ -30,7 +31,7 @@ def net():
 
 
 def events(directory):
-    files = sorted(str(path) for path in (directory / FOLDER).iterdir())
+    files = sorted(str(path) for path in (directory / EVENTS).iterdir())
     return [Event.FromString(record.numpy()) for file in files for record in tf.data.TFRecordDataset(file)]
 
 
@@ -82,7 +83,7 @@ def test_a_resumed_run_appends(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path, capsys):
-    (tmp_path / FOLDER).write_text("a file is in the way")
+    (tmp_path / EVENTS).write_text("a file is in the way")
     board = TensorBoard(tmp_path, net(), NAMES)
     board.epoch(row(1))
     board.epoch(row(2))
@@ -127,3 +128,12 @@ def test_a_run_that_is_asked_to_writes_and_a_resumed_one_appends(tmp_path):
     wanted = {row.step: np.float32(row.val_accuracy) for row in result.history}
     assert scalars["accuracy/validation"] == wanted and len(wanted) == 2
     assert set(images) == {"filters", "confusion"} and set(images["confusion"]) == set(wanted)
+
+
+def test_overwriting_a_run_deletes_its_pictures_and_events_too(tmp_path):
+    TensorBoard(tmp_path, net(), NAMES).epoch(row(1))
+    for name in ("history.jsonl", "net.png", "maps.png", "bitmaps.png"):
+        (tmp_path / name).write_text("")
+    RunDir(tmp_path, overwrite=True).close()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "run.lock"]
+    RunDir(tmp_path).close()  # an empty folder of events is no stranger's
