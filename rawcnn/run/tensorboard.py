@@ -29,7 +29,7 @@ from rawcnn.run.output import tell
 
 
 class TensorBoard:
-    """Writes event files into the run's folder `tensorboard`, a resumed run into one more; what fails is said once and never stops the training.
+    """Writes event files into the run's folder `tensorboard`; what fails is said once and never stops the training.
 
     `directory` is the run's; `net` gives its graph now and its filters after each epoch; `class_names` name the
     confusion matrix. Values are filed under the step, so an epoch that a resumed run repeats replaces itself.
