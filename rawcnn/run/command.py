@@ -19,7 +19,7 @@ from rawcnn.run.flags import HelpAsked, read_flags
 from rawcnn.run.given import data_of
 from rawcnn.run.output import tell
 from rawcnn.run.plan import recipe_for
-from rawcnn.run.settings import FIRST, TRAINING, setting
+from rawcnn.run.settings import FIRST, TRAINING, check_all, setting
 from rawcnn.train.inputs import CROPS
 from rawcnn.train.losses import LOSSES
 
@@ -92,6 +92,9 @@ class ClassifyFlags:
     index: str | None = setting(None, FIRST, "Read these test images: numbers with commas between, as in 3,14.")
     seed: int = setting(0, FIRST, "Decides which images --random draws.", low=0)
     data_dir: str | None = setting(None, FIRST, "Where the run's data are now, for --random and --index.", path=True)
+
+    def __post_init__(self) -> None:
+        check_all(self)
 
 
 def classify(argv: list[str]) -> None:
@@ -193,6 +196,9 @@ class EvaluateFlags:
         None, TRAINING, "Views of each test image whose answers are averaged; by default as the run was tested.",
         choices=CROPS,
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_all(self)
 
 
 def _evaluate(argv: list[str]) -> None:

@@ -127,8 +127,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for name in NAMES:
-            object.__setattr__(self, name, checked(type(self), name, getattr(self, name)))
+        check_all(self)
         if self.sample == 0:
             raise UsageError("sample must be above 0 and at most 1, not 0.")
 
@@ -158,8 +157,7 @@ class Where:
     overwrite: bool = setting(False, FIRST, "Delete the run in --run and begin again.")
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            object.__setattr__(self, item.name, checked(type(self), item.name, getattr(self, item.name)))
+        check_all(self)
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite exclude each other: choose one.")
         if (self.resume or self.overwrite) and not self.run:
@@ -173,6 +171,13 @@ MAY_CHANGE = tuple(item.name for item in fields(Settings) if item.metadata["info
 `epochs`, `learning_rate` decide what is still to come, which is said aloud; `threads` decides last bits only, and may
 not change with `deterministic`.
 """
+
+
+def check_all(settings: Any) -> None:
+    """Give every setting of a frozen dataclass its own type; raises `UsageError` for one that has no such value."""
+    for item in fields(settings):
+        value = checked(type(settings), item.name, getattr(settings, item.name))
+        object.__setattr__(settings, item.name, value)
 
 
 def kind_of(owner: type, name: str) -> tuple[type, bool]:

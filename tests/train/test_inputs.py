@@ -1,13 +1,20 @@
 """From a source to a net: sizes, views and test protocols; dense evaluation against crops taken one by one."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+from rawcnn.data.batches import in_order
+from rawcnn.data.images.headers import inspect
+from rawcnn.data.images.stream import FileSource
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Source
 from rawcnn.data.views import padded_crop, random_crop
-from rawcnn.errors import UsageError
+from rawcnn.errors import DataError, UsageError
 from rawcnn.layers import AveragePool, Conv2D, Dense, Flatten, MaxPool, Whitening
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
@@ -30,7 +37,7 @@ def source(rng):
 
 def test_every_net_has_recipes_that_exist():
     assert set(RECIPES) == set(NETS) and all(
-        set(recipes) <= {"paper", "course", "ours"} for recipes in RECIPES.values()
+        set(recipes) <= {"paper", "course", "ours", "mse"} for recipes in RECIPES.values()
     )
     assert recipe_of("alexnet", "paper").weight_decay == 5e-4
     with pytest.raises(UsageError, match="alexnet_bn has no recipe 'paper': choose course"):
@@ -138,3 +145,72 @@ def test_dense_refuses_small_images():
 def test_padding_needs_room():
     with pytest.raises(UsageError, match="no room"):
         Inputs.of(recipe_of("lenet5"), Source(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, np.int32), ("a",)), 4)
+
+
+GREY = Inputs(28, Preprocess(), 1.0, (28, 28, 1), light_on_dark=True)
+RGB = Inputs(32, Preprocess(), 1.0, (32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "images", "message"),
+    [
+        (RGB, np.zeros((2, 3, 32, 32), np.uint8), r"not \[2, 3, 32, 32\]. Give images.transpose\(0, 2, 3, 1\)."),
+        (RGB, np.zeros((2, 32, 32, 4), np.uint8), r"Give images\[..., :3\]"),
+        (RGB, np.zeros((32, 32, 3), np.uint8), r"Give one image as images\[np.newaxis\]"),
+        (RGB, np.full((1, 32, 32, 3), 0.5), "these are in 0 ... 1: multiply them by 255"),
+        (RGB, np.full((1, 32, 32, 3), -1), "these are in -1 ... -1"),
+        (RGB, np.full((1, 32, 32, 3), np.nan), "these are in nan ... nan"),
+        (RGB, np.full((1, 32, 32, 3), 256), "these are in 256 ... 256"),
+        (RGB, np.full((1, 32, 32, 3), "a"), "not <U1"),
+        (RGB, [np.zeros((32, 32, 3)), np.zeros((32, 31, 3))], "differ in shape"),
+        (GREY, np.zeros((1, 784), np.uint8), r"not \[1, 784\]"),
+    ],
+)
+def test_images_that_cannot_be_meant_are_one_sentence(inputs, images, message):
+    with pytest.raises(DataError, match=message):
+        inputs.checked(images)
+
+
+def test_images_that_can_be_meant_are_taken(rng):
+    grey = rng.integers(0, 256, size=(3, 28, 28), dtype=np.uint8)
+    np.testing.assert_array_equal(GREY.checked(list(grey)), grey[..., np.newaxis])
+    assert GREY.checked(grey.astype(np.int64)).dtype == np.uint8
+    assert GREY.checked([]).shape == (0, 28, 28, 1) and RGB.checked(np.zeros((0, 32, 32, 3))).shape == (0, 32, 32, 3)
+
+
+def test_a_grey_picture_is_scaled_and_inverted_only_where_the_data_say_so(tmp_path):
+    """A dark square on white paper, enlarged tenfold: the net learnt from light things on dark ground."""
+    small = np.full((28, 28), 255, np.uint8)
+    small[8:20, 10:18] = 30
+    Image.fromarray(small.repeat(10, axis=0).repeat(10, axis=1)).save(tmp_path / "dark.png")
+    Image.fromarray(255 - small).save(tmp_path / "light.png")
+    dark, light = GREY.read(tmp_path / "dark.png"), GREY.read(tmp_path / "light.png")
+    assert dark.remark.startswith("inverted") and light.remark == "" and dark.original.shape == (280, 280)
+    with Image.open(tmp_path / "dark.png") as picture:  # Pillow's filter is the same triangle
+        wanted = 255 - np.asarray(picture.resize((28, 28), Image.Resampling.BILINEAR)).astype(int)
+    np.testing.assert_allclose(dark.image.astype(int), wanted, atol=2)
+    np.testing.assert_array_equal(light.image, 255 - small)
+    kept = replace(GREY, light_on_dark=False).read(tmp_path / "dark.png")
+    assert kept.remark == "" and kept.image[0, 0] == 255
+    with pytest.raises(DataError, match="at most 100"):
+        replace(GREY, max_pixels=100).read(tmp_path / "dark.png")
+    with pytest.raises(DataError, match="at most 100"):
+        replace(GREY, max_pixels=100, digits=True).read(tmp_path / "dark.png")
+
+
+def test_a_file_is_shown_as_the_test_view_shows_it(tmp_path, rng):
+    """Pixel by pixel what `FileSource` streams, for a crop and for whole images."""
+    pixels = rng.integers(0, 256, size=(50, 70, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    source = FileSource([str(path)], np.zeros(1, np.int32), ("x",), [inspect(path)])
+    for fraction in (1.0, 0.75):
+        inputs = Inputs(32, Preprocess(), fraction, (None, None, 3))
+        ((views, _),) = in_order(source, 1, inputs.test_crop, 32)
+        np.testing.assert_array_equal(inputs.read(path).image, np.rint(views[0, 0].numpy()))
+        np.testing.assert_array_equal(inputs.test_images(source)[0], np.rint(views[0, 0].numpy()))
+
+
+def test_inputs_are_what_json_gives_back():
+    inputs = Inputs(227, Preprocess.standardised((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), 0.875, (None, None, 3))
+    assert Inputs.from_dict(json.loads(json.dumps(inputs.as_dict()))) == inputs
