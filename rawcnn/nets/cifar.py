@@ -8,7 +8,7 @@ import tensorflow as tf
 from rawcnn import ops
 from rawcnn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool, Whitening
 from rawcnn.layers.variables import gaussian, glorot_uniform, he_normal, identity
-from rawcnn.nets.chain import Chain, row
+from rawcnn.nets.chain import Chain, Row, row
 from rawcnn.nets.precision import FLOAT32, Policy
 
 _he: dict[str, Any] = {"activation": tf.nn.relu, "w_init": he_normal}
@@ -134,6 +134,11 @@ def cifar_wide(
     return Chain(table, input_shape=input_shape, seed=seed, policy=policy)
 
 
+def cifar_fast_head(num_classes: int) -> Row:
+    """The last row of `cifar_fast`: logits are an eighth, so that they begin small and the head may learn fast."""
+    return row(Dense, bias=False, w_init=gaussian(1 / 32), activation=_eighth)(num_classes)
+
+
 def cifar_fast(
     input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10, *, seed: int = 0, policy: Policy = FLOAT32
 ) -> Chain:
@@ -166,5 +171,6 @@ def cifar_fast(
     total                         1,971,328    118,147,360
     with numbers that are not trained: 1,973,920
     """
-    logits = row(Dense, bias=False, w_init=gaussian(1 / 32), activation=_eighth)(num_classes)
-    return Chain((*CIFAR_FAST, ("logits", logits)), input_shape=input_shape, seed=seed, policy=policy)
+    return Chain(
+        (*CIFAR_FAST, ("logits", cifar_fast_head(num_classes))), input_shape=input_shape, seed=seed, policy=policy
+    )
