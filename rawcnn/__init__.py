@@ -10,17 +10,13 @@ Import it before TensorFlow: it sets what TensorFlow reads when it starts.
 """
 
 import importlib
-import os
-import platform
 from typing import TYPE_CHECKING, Any
+
+from rawcnn import start
 
 __version__ = "0.1.0"
 
-# Read by TensorFlow when it starts: fewer remarks; and oneDNN, which it uses by itself on the newest processors only,
-# and which is 1.4 to 3.2 times as fast on those with AVX2 too.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-if platform.machine().lower() in ("x86_64", "amd64"):
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+start.prepare()
 
 if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/test_front_door.py compares them
     from rawcnn import data as data

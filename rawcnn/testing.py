@@ -4,8 +4,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

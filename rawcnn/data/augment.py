@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

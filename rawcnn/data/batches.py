@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

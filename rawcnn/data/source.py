@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, TypeVar
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

@@ -9,8 +9,6 @@ image's pixel grid (but for `padded_crop`); `scale_jitter` draws its scale from 
 
 from collections.abc import Callable
 
-import rawcnn.start  # noqa: F401
-
 import tensorflow as tf
 
 from rawcnn.errors import UsageError

@@ -11,8 +11,6 @@ dtype of `x`.
 ((28, 28, 6), 156, TensorShape([2, 28, 28, 6]))
 """
 
-import rawcnn.start  # noqa: F401
-
 from rawcnn.layers.base import Activation, Layer, activate
 from rawcnn.layers.convolution import Conv2D, PartialConv2D
 from rawcnn.layers.dense import RBF, Dense, Dropout, Flatten

@@ -4,8 +4,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import rawcnn.start  # noqa: F401
-
 from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.nets.alexnet import (
     alexnet,

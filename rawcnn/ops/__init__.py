@@ -3,8 +3,6 @@
 The functions choose by themselves among plain TensorFlow and the faster, equal forms of `rawcnn.ops.fast`.
 """
 
-import rawcnn.start  # noqa: F401
-
 from rawcnn.ops.activation import gelu, relu, scaled_tanh, tanh
 from rawcnn.ops.convolution import (
     add_bias,

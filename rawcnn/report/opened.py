@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 from numpy.typing import NDArray
 

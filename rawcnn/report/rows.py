@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray

@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from rawcnn.run import signals
 
 with signals.quitting():  # TensorFlow takes seconds to import: a Ctrl-C then needs no traceback
-    import rawcnn.start  # noqa: F401
-
     import tensorflow as tf
 
     from rawcnn.errors import RawcnnError, UsageError, did_you_mean

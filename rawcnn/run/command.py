@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-import rawcnn.start
-
 import numpy as np
 
 import rawcnn

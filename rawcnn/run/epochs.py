@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
-import rawcnn.start  # noqa: F401
-
 import tensorflow as tf
 
 from rawcnn.data.datasets import DataSet

@@ -2,8 +2,6 @@
 
 from collections.abc import Collection, Mapping
 
-import rawcnn.start  # noqa: F401
-
 import tensorflow as tf
 
 from rawcnn.data.datasets import DataSet

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray

@@ -1,3 +1,1 @@
 """Training: `simple.fit`, `evaluate` and `predict`; below them one step, whole epochs, recipes and checkpoints."""
-
-import rawcnn.start  # noqa: F401

@@ -14,6 +14,7 @@ PICKLES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "joblib"
 RUNS = {"subprocess", "multiprocessing", "ctypes", "cffi", "code", "codeop", "runpy", "importlib", "imp", "yaml", "pty"}
 WEB = {"urllib", "http", "socket", "ssl", "ftplib", "requests", "httpx", "aiohttp", "webbrowser", "xmlrpc", "telnetlib"}
 MAY_IMPORT = {
+    "start": {"importlib"},  # TensorFlow's first import is made quiet
     "__init__": {"importlib"},  # the front door imports from a table of its own
     "data.sets.download": WEB,
     "files.h5": {"h5py"},

@@ -377,7 +377,7 @@ def cifar_basic(shape: Shape, classes: int) -> Any:
 def cifar_fast(shape: Shape, classes: int) -> Any:
     """Filters that are not trained; then convolution, pool, normalisation, GELU; logits are an eighth."""
     plain = functools.partial(conv, size=3, activation=None, bias=False)
-    whitening = conv("conv1", 24, 2, padding="valid", activation="gelu", bias=False)
+    whitening: Any = conv("conv1", 24, 2, padding="valid", activation="gelu", bias=False)
     whitening.trainable = False
     return model(
         shape,

@@ -7,8 +7,6 @@ by 256. Transparent pixels are laid on white paper. The orientation in EXIF or X
 
 import os
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import rawcnn.start  # noqa: F401
-
 import numpy as np
 import tensorflow as tf
 
