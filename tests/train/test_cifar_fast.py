@@ -9,7 +9,7 @@ from rawcnn.data.source import Source
 from rawcnn.run.plan import plan
 from rawcnn.run.settings import Settings
 from rawcnn.testing import assert_resume_exact
-from rawcnn.train.fit import fit
+from rawcnn.train.fit import train_epochs
 
 COUNT, BATCH = 48, 16
 
@@ -34,7 +34,7 @@ def trainer(data, epochs):
         def train_to(last):
             if int(ready.state.step) == 0:
                 inputs.prepare(ready.net, data.train)
-            for now in fit(
+            for now in train_epochs(
                 ready.state, ready.train_step, data.train, batch_size=BATCH, epochs=epochs, seed=0, crop=inputs.crop,
                 size=inputs.size, augment=ready.augment, alternate=recipe.alternate, pause_every=last,
             ):  # fmt: skip
