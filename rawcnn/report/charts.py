@@ -102,7 +102,7 @@ def curves(history: Sequence[dict[str, Any]], key: str, chance: float | None = N
     axes.x_ticks = [x for x in nice_ticks(*x_range) if x == round(x) and first <= x <= last]
     if key == "accuracy" and chance is not None and y_range[0] <= chance:
         axes.line(x_range, (chance, chance), "chance")
-        axes.note(x_range[1], chance, "guessing", anchor="end")
+        axes.note(x_range[1], chance + 0.015 * (y_range[1] - y_range[0]), "guessing", anchor="end")
     for which, class_ in (("train", "training"), ("val", "validation")):
         axes.line(epochs, both[which], class_)
     rows = [f"epoch {e:g}: {t:.4g}, {v:.4g}" for e, t, v in zip(epochs, both["train"], both["val"], strict=True)]

@@ -10,6 +10,7 @@ from rawcnn.report.measures import wilson
 from rawcnn.report.opened import OpenRun
 from rawcnn.report.tested import Tested
 from rawcnn.run import inside
+from rawcnn.run.figures import percent
 
 
 def heading(a: OpenRun, b: OpenRun) -> Markup:
@@ -38,7 +39,7 @@ def section(runs: tuple[OpenRun, OpenRun], tested: tuple[Tested | None, Tested |
     for title, place, contents in columns:
         cells = [tag("div", tag("h3", name), content) for name, content in zip(names, contents, strict=True)]
         agreed = _agreement(runs, known) if place == "runs" and len(known) == 2 else None
-        made.append((title, tag("section", tag("h2", title), tag("div", cells, class_="two"), agreed, id=place)))
+        made.append((title, tag("section", tag("h2", title), agreed, tag("div", cells, class_="two"), id=place)))
     return made
 
 
@@ -60,7 +61,8 @@ def _agreement(runs: tuple[OpenRun, OpenRun], tested: list[Tested]) -> Markup:
     difference = b.accuracy - a.accuracy
     better = "B" if difference > 0 else "A"
     told = [
-        f"The accuracies differ by {100 * abs(difference):.2f} %" + (f"; {better} is higher. " if difference else ". ")
+        f"The accuracies differ by {100 * abs(difference):.2f} percentage points"
+        + (f"; {better} is higher. " if difference else ". ")
     ]
     same = np.array_equal(a.labels, b.labels) and runs[0].class_names == runs[1].class_names
     if not same:
@@ -77,8 +79,7 @@ def _agreement(runs: tuple[OpenRun, OpenRun], tested: list[Tested]) -> Markup:
     p = mcnemar(only_a, only_b)
     verdict = "it is hardly chance" if p < 0.05 else "it may well be chance"
     told.append(
-        f"Two equally good nets would differ at least as much in {100 * p:.1f} % of all tests (McNemar's test): "
-        f"{verdict}."
+        f"Two equally good nets would differ at least as much in {percent(p)} of all tests (McNemar's test): {verdict}."
     )
     return tag("p", told)
 

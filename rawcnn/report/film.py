@@ -78,7 +78,7 @@ def _frames(run: OpenRun, frames: Sequence[Frame]) -> Markup | None:
             tag("figure", picture, tag("figcaption", f"{what}.")),
         ]
         if frame.confusion is not None:
-            told = "Validation images: rows are the true classes, columns the answers."
+            told = "The validation images after this epoch: rows are the true classes, columns the answers."
             parts.append(tag("figure", charts.confusion(frame.confusion, run.class_names), tag("figcaption", told)))
         shown.append(tag("div", parts, class_="frame", data_frame=i))
     told = f"The first filters of the {'epoch' if len(frames) == 1 else 'epochs'} whose checkpoints were kept:"

@@ -66,10 +66,12 @@ def picture(image: NDArray[np.generic], longest: int = 0) -> str:
     return _address(made, "JPEG", quality=85)
 
 
-def exact(image: NDArray[np.generic]) -> str:
-    """A picture as PNG, every pixel as it is."""
+def exact(image: NDArray[np.generic], *, gaps: bool = False) -> str:
+    """A picture as PNG, every pixel as it is; with `gaps`, black is transparent: it lies between `tiles`."""
     pixels = as_bytes(image)
-    return _address(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), "PNG", optimize=True)
+    options: dict[str, object] = {"transparency": (0, 0, 0)} if gaps else {}
+    made = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    return _address(made, "PNG", optimize=True, **options)
 
 
 def overlaid(image: NDArray[np.generic], heat: NDArray[np.floating], longest: int) -> str:

@@ -28,17 +28,18 @@ function setInput(input) {
   render();
 }
 
-// Where to look first: the strongest pixel of the second convolution, or of the first.
+// Where to look first: the strongest pixel of the second convolution, or of the first, away from the edges.
 function firstPlace() {
   const convolutions = lab.rows.flatMap((row, i) => (row.kind.endsWith("Conv2D") ? [i] : []));
   const row = convolutions[Math.min(1, convolutions.length - 1)];
   const { data, shape } = lab.outputs[row];
-  let best = 0;
+  let best = null;
+  const place = (i) => ({ row, map: i % shape[2], y: Math.floor(i / shape[2] / shape[1]), x: Math.floor(i / shape[2]) % shape[1] });
+  const central = ({ y, x }) => Math.abs(y / shape[0] - 0.5) < 0.3 && Math.abs(x / shape[1] - 0.5) < 0.3;
   data.forEach((value, i) => {
-    if (value > data[best]) best = i;
+    if ((best === null || value > data[best]) && central(place(i))) best = i;
   });
-  const pixel = Math.floor(best / shape[2]);
-  return { row, map: best % shape[2], y: Math.floor(pixel / shape[1]), x: pixel % shape[1] };
+  return place(best || 0);
 }
 
 // Strips: one canvas a row, its maps side by side --------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from rawcnn.data.batches import in_order
 from rawcnn.data.datasets import DataSet
+from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError
+from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
 from rawcnn.run import inside
@@ -22,8 +24,12 @@ from rawcnn.run.plan import recipe_for
 from rawcnn.run.record import DataFacts, Record
 from rawcnn.run.settings import Settings
 from rawcnn.train import checkpoints
+from rawcnn.train.evaluate import Evaluation, confusion_matrix
 from rawcnn.train.inputs import Inputs
 from rawcnn.train.losses import LOSSES
+
+MOST_WORK = 5e10
+"""Multiply-adds of the confusion of one epoch: more would keep the reader waiting."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,7 @@ class OpenRun:
     def probabilities(self) -> NDArray[np.float32]:
         """Every test image's class probabilities `[N, K]`, by the run's own test protocol."""
         assert self.data is not None
-        loss = LOSSES[recipe_for(self.settings, None if self.settings.net in NETS else self.net).loss]
-        evaluate = self.inputs.evaluator(self.net, loss, self.settings.crops)
-        return evaluate(self.data.test).probabilities
+        return self._evaluator(self.settings.crops)(self.data.test).probabilities
 
     def shown(self, indices: NDArray[np.integer]) -> NDArray[np.float32]:
         """Test images as the net is given them, after preprocessing: `[N, *net.input_shape]`."""
@@ -106,8 +110,30 @@ class OpenRun:
         for step in sorted(checkpoints.steps(self.path)):
             if step in epochs:
                 arrays = checkpoints.read(checkpoints.path_of(self.path, step)).arrays
-                found.append(Frame(epochs[step], _kernel(self.net, row, arrays[f"net/{row}/w"]), None))
+                kernel = _kernel(self.net, row, arrays[f"net/{row}/w"])
+                found.append(Frame(epochs[step], kernel, self._confusion(arrays)))
         return found
+
+    def _confusion(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.integer] | None:
+        """The confusion of the validation images with the weights of a checkpoint; None where it takes too long."""
+        validation = None if self.data is None else self.data.validation
+        work = sum(layer.multiply_adds() for _, layer in self.net.rows)
+        if validation is None or work * len(validation) > MOST_WORK:
+            return None
+        variables, now = named_variables(self.net), {}
+        for name, variable in variables.items():
+            now[name] = variable.numpy()
+            variable.assign(arrays.get(f"averages/{name}", arrays[f"net/{name}"]))
+        try:
+            said = self._evaluator("1")(validation).probabilities.argmax(axis=1)
+        finally:
+            for name, variable in variables.items():
+                variable.assign(now[name])
+        return confusion_matrix(validation.labels, said, len(self.class_names))
+
+    def _evaluator(self, crops: str) -> Callable[[Labelled], Evaluation]:
+        loss = LOSSES[recipe_for(self.settings, None if self.settings.net in NETS else self.net).loss]
+        return self.inputs.evaluator(self.net, loss, crops)
 
 
 def _kernel(net: Chain, row: str, w: NDArray[np.float32]) -> NDArray[np.float32]:

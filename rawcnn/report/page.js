@@ -42,8 +42,8 @@ function toldOf(row) {
 // Maps of the table: the number under the mouse, and the part of the image that it sees.
 function startMaps() {
   document.querySelectorAll("img.maps").forEach((image) => {
-    const told = make("p", "told");
     const figure = image.closest("figure");
+    const told = figure.querySelector(".told");
     let pixels = null;
     const show = (event) => {
       pixels = pixels || read(image);
@@ -54,7 +54,6 @@ function startMaps() {
     };
     image.addEventListener("pointermove", show);
     image.addEventListener("pointerdown", show);
-    figure.append(told);
   });
 }
 

@@ -53,7 +53,7 @@ def of_kernel(w: NDArray[np.float32], zoom: int = 0) -> tuple[Markup, str]:
         columns = min(16, len(some))
         pixels = np.rint(1 + 254 * np.clip(some / largest / 2 + 0.5, 0, 1)).astype(np.uint8)
         layers = [images.tiles(list(pixels[..., c]), columns) for c in range(3)]
-        address = images.exact(np.stack(layers, axis=-1))
+        address = images.exact(np.stack(layers, axis=-1), gaps=True)
         what = f"{outputs} filters of {size}x{size} pixels, in the colours that they look for; grey is 0"
         return shown_as(address, what, _width(columns, size, zoom)), what + _only(outputs > MOST_FILTERS, MOST_FILTERS)
     if inputs == 1:

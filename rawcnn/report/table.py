@@ -88,8 +88,17 @@ def _row(view: RowView, time: float, most: int, words: Sequence[str], geometry: 
         tag("span", tag("span", f"{name} ", class_="label"), value, class_=f"c-{i}")
         for i, (name, value) in enumerate(cells)
     ]
-    share = tag("span", tag("span", "time ", class_="label"), f"{100 * time:.0f} % ", _bar(time), class_="c-6")
+    share = tag("span", tag("span", "time ", class_="label"), f"{_share(time)} ", _bar(time), class_="c-6")
     return tag("details", tag("summary", tag("div", spans, share, class_="row")), _inside(view, most, words, geometry))
+
+
+def _share(fraction: float) -> str:
+    """A part of the time, without decimals.
+
+    >>> _share(0.234), _share(0.002), _share(0)
+    ('23 %', '<1 %', '0 %')
+    """
+    return "<1 %" if 0 < fraction < 0.005 else f"{100 * fraction:.0f} %"
 
 
 def _bar(fraction: float) -> Markup:
@@ -140,13 +149,19 @@ def _maps(view: RowView, most: int, words: Sequence[str], geometry: list[dict[st
         picture = tag("img", src=address, alt=f"{view.name}, image {i + 1}", class_="pixels maps", width=_zoomed(width),
                       data_maps=place, data_image=i)  # fmt: skip
         thumb = tag("span", tag("span", class_="box"), role="img", aria_label=word, class_=f"thumb in{i}")
-        figures.append(tag("figure", tag("figcaption", thumb, tag("span", word, class_="word")), picture))
+        figures.append(
+            tag(
+                "figure",
+                tag("figcaption", thumb, tag("span", word, tag("span", class_="told"), class_="word")),
+                picture,
+            )
+        )
     note = tag("p", f"For each image, {what}:")
     return tag("div", note, tag("div", figures, class_="chosen"), class_="maps-of")
 
 
 def _zoomed(width: int) -> int:
-    return width * max(1, min(16, 420 // width))
+    return width * max(1, min(16, round(440 / width)))
 
 
 def _numbers(view: RowView) -> Markup:
@@ -156,9 +171,9 @@ def _numbers(view: RowView) -> Markup:
     if view.activation == "relu":
         what = "maps" if len(view.layer.out_shape) == 3 else "units"
         told.append(f"{100 * stats.zeros:.0f} % of all numbers are 0.")
+        dead = "None" if stats.dead == 0 else f"{100 * stats.dead:.1f} %"
         told.append(
-            f"{100 * stats.dead:.1f} % of its {what} are dead: they are 0 everywhere in all of these images"
-            + (", so they learn nothing from them." if stats.dead else ".")
+            f"{dead} of its {what} are dead, that is, 0 everywhere in all of these images: such {what} do not learn."
         )
     if view.activation in ("tanh", "scaled_tanh"):
         told.append(f"{100 * view.saturated:.0f} % are saturated: so near the limit that the unit hardly learns.")
