@@ -28,6 +28,7 @@ from rawcnn.train.evaluate import Evaluation, confusion_matrix
 from rawcnn.train.inputs import Inputs
 from rawcnn.train.losses import LOSSES
 
+Evaluate = Callable[[Labelled], Evaluation]
 MOST_WORK = 5e10
 """Multiply-adds of the confusion of one epoch: more would keep the reader waiting."""
 
@@ -105,16 +106,16 @@ class OpenRun:
 
     def frames(self) -> list[Frame]:
         """The epochs whose checkpoints are still there, in order."""
-        row, found = inside.first_convolution(self.net), []
+        row, found, evaluate = inside.first_convolution(self.net), [], self._evaluator("1")
         epochs = {int(line["step"]): int(line["epoch"]) for line in self.history}
         for step in sorted(checkpoints.steps(self.path)):
             if step in epochs:
                 arrays = checkpoints.read(checkpoints.path_of(self.path, step)).arrays
                 kernel = _kernel(self.net, row, arrays[f"net/{row}/w"])
-                found.append(Frame(epochs[step], kernel, self._confusion(arrays)))
+                found.append(Frame(epochs[step], kernel, self._confusion(arrays, evaluate)))
         return found
 
-    def _confusion(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.integer] | None:
+    def _confusion(self, arrays: Mapping[str, NDArray[Any]], evaluate: Evaluate) -> NDArray[np.integer] | None:
         """The confusion of the validation images with the weights of a checkpoint; None where it takes too long."""
         validation = None if self.data is None else self.data.validation
         work = sum(layer.multiply_adds() for _, layer in self.net.rows)
@@ -125,13 +126,13 @@ class OpenRun:
             now[name] = variable.numpy()
             variable.assign(arrays.get(f"averages/{name}", arrays[f"net/{name}"]))
         try:
-            said = self._evaluator("1")(validation).probabilities.argmax(axis=1)
+            said = evaluate(validation).probabilities.argmax(axis=1)
         finally:
             for name, variable in variables.items():
                 variable.assign(now[name])
         return confusion_matrix(validation.labels, said, len(self.class_names))
 
-    def _evaluator(self, crops: str) -> Callable[[Labelled], Evaluation]:
+    def _evaluator(self, crops: str) -> Evaluate:
         loss = LOSSES[recipe_for(self.settings, None if self.settings.net in NETS else self.net).loss]
         return self.inputs.evaluator(self.net, loss, crops)
 
