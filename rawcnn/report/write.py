@@ -15,8 +15,8 @@ from rawcnn.report.opened import OpenRun, open_run
 from rawcnn.report.page import assemble
 from rawcnn.report.tested import Tested, test
 from rawcnn.run.classify import Build
+from rawcnn.run.directory import REPORT
 
-NAME = "report.html"
 LARGEST = 8_000_000
 """Bytes of a page."""
 CHOSEN = 8
@@ -48,7 +48,7 @@ def write_report(
     if opened.missing:
         log(f"the page has no images: {opened.missing}")
     content = single(opened, log) if compare_with is None else pair(opened, open_run(compare_with, data_dir))
-    path = Path(out) if out is not None else Path(run, NAME)
+    path = Path(out) if out is not None else Path(run, REPORT)
     try:
         with whole_file(path) as file:
             file.write(content.encode("utf-8"))

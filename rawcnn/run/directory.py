@@ -16,8 +16,9 @@ HISTORY, FLAGS, WEIGHTS, LOCK = "history.jsonl", "flags.txt", "weights.npz", "ru
 BAD_IMAGES = "bad_images.txt"
 PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png", "net.png", "filters.png", "maps.png",
             "grad_cam.png", "connections.png", "bitmaps.png")  # fmt: skip
+REPORT = "report.html"  # what `rawcnn report` makes of the run
 EVENTS = "tensorboard"  # the folder of TensorBoard's event files
-_FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, *PICTURES, "ckpt-*.npz")
+_FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, REPORT, *PICTURES, "ckpt-*.npz")
 _OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL), f"{EVENTS}/events.out.tfevents.*")
 _FLAG = re.compile(r"--\w+=.*")
 _FLAGS_REMEDY = "Write the flags that the run began with into it, one a line."

@@ -10,12 +10,18 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
+import tensorflow as tf
 
+from rawcnn.data.sets.drawn import drawn_digits
+from rawcnn.data.source import Source
 from rawcnn.errors import RunError
+from rawcnn.layers import Conv2D, Dense, Flatten, MaxPool
+from rawcnn.nets.chain import Chain, row
 from rawcnn.report import write_report
 from rawcnn.report.markup import Markup, tag
 from rawcnn.report.page import HERE, SCRIPTS, assemble
 from rawcnn.report.write import LARGEST
+from rawcnn.run.session import Run
 from tests.command import environment
 from tests.report.photos import EVIL, evil_photos, train_on
 
@@ -168,3 +174,20 @@ def test_the_command_writes_a_page(whole, evil_run, tmp_path):
     assert "Two runs compared" in two.read_text(encoding="utf-8")
     assert "Which run?" in rawcnn(status=2).stderr
     assert "not 3" in rawcnn("--run=a", "--run=b", "--run=c", status=2).stderr
+
+
+def test_a_net_of_ones_own_on_ones_own_arrays_has_a_page(tmp_path):
+    """Its data are not in the run's directory, so it has no images; the net runs in the page all the same."""
+    images, labels = drawn_digits(80)
+    table = (("c1", row(Conv2D, activation=tf.nn.relu)(4, 5)), ("p1", row(MaxPool)(2)), ("flat", row(Flatten)()),
+             ("out", row(Dense)(10)))  # fmt: skip
+
+    def build():
+        return Chain(table, input_shape=(28, 28, 1))
+
+    source = Source(images, labels, tuple("0123456789"))
+    Run(tmp_path / "run", build(), source, epochs=1, batch_size=20, validation=0.2).train()
+    page = check(write_report(tmp_path / "run", net=build).read_text(encoding="utf-8"))
+    assert "which are not kept in its directory" in "".join(page.text)
+    (data,) = [json.loads(d) for name, a, d in page.contents if a.get("type") == "application/json"]
+    assert [one["kind"] for one in data["live"]["rows"]] == ["Conv2D", "MaxPool", "Flatten", "Dense"]
