@@ -107,28 +107,6 @@ which says that it took a random subset of the training images. The eigenvalues 
 the standard deviations in the same file (0.229, 0.224, 0.225): they sum to 0.241, the variances to 0.153."""
 
 
-def principal_components(images: np.ndarray) -> PrincipalComponents:
-    """The components of the colours of all pixels of `images`, uint8 `[N, H, W, C]`; a sample of a large set will do.
-
-    Each direction's largest entry is positive, so that the result does not depend on the machine.
-
-    >>> grey = np.repeat(np.arange(4, dtype=np.uint8), 3).reshape(1, 2, 2, 3)
-    >>> principal_components(grey).eigenvectors[:, 0].round(3)
-    array([0.577, 0.577, 0.577])
-    """
-    channels, count = images.shape[-1], images.size // images.shape[-1]
-    total, products = np.zeros(channels), np.zeros((channels, channels))
-    for start in range(0, len(images), 256):
-        pixels = images[start : start + 256].reshape(-1, channels) / 255.0
-        total += pixels.sum(axis=0)
-        products += pixels.T @ pixels
-    mean = total / count
-    eigenvalues, eigenvectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-    largest = np.abs(eigenvectors).argmax(axis=0)
-    eigenvectors = eigenvectors * np.sign(eigenvectors[largest, np.arange(channels)])
-    return PrincipalComponents(eigenvalues[::-1], eigenvectors[:, ::-1])
-
-
 def pca_lighting(
     images: tf.Tensor, seed: tf.Tensor, std: float = 0.1, components: PrincipalComponents = IMAGENET_RGB
 ) -> tf.Tensor:
@@ -146,8 +124,8 @@ def pca_lighting(
     channels, of = images.shape[-1], components.eigenvalues.shape[0]
     if of != channels:
         raise UsageError(
-            f"The components are those of {of} channels, but the images have {channels}: "
-            "give principal_components(images of the training set)."
+            f"The components are those of {of} channels, but the images have {channels}. Give the PrincipalComponents "
+            "of the training set's own colours."
         )
     values, vectors = (tf.cast(x, tf.float32) for x in components)
     alpha = tf.random.stateless_normal((tf.shape(images)[0], channels), _key(seed, "pca_lighting"), stddev=std)

@@ -316,6 +316,16 @@ def test_refused_by_its_header(name, tmp_path):
             function(path)
 
 
+@pytest.mark.parametrize("process", [3, 5, 6, 7, 9, 10, 11, 13, 14, 15])
+def test_jpegs_of_rare_processes(process, tmp_path):
+    """Lossless is 3, arithmetic 9 and 10, hierarchical the others: ITU T.81, table B.1."""
+    contents = sample("JPEG")
+    rare = contents.replace(b"\xff\xc0\0\x11\x08", bytes([0xFF, 0xC0 + process]) + b"\0\x11\x08")
+    assert rare != contents and isinstance(inspect(written(tmp_path / "a.jpg", contents)).kind, int)
+    with pytest.raises(DataError, match=r"it\.jpg is a lossless, arithmetic-coded or hierarchical JPEG.*Convert it"):
+        inspect(written(tmp_path / "it.jpg", rare))
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.io, "decode_image", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(DataError, match="pixels"):

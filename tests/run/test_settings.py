@@ -10,6 +10,7 @@ from rawcnn.errors import RunError, UsageError
 from rawcnn.run.directory import RunDir, read_flags
 from rawcnn.run.flags import HelpAsked
 from rawcnn.run.flags import read_flags as parse_flags
+from rawcnn.run.given import data_of
 from rawcnn.run.session import settings_of
 from rawcnn.run.settings import GROUPS, MAY_CHANGE, NAMES, Settings, Where, parse, resumed
 
@@ -112,6 +113,15 @@ def test_only_what_may_change_changes_on_resume():
             resumed(saved, {name: value}, "runs/a")
     with pytest.raises(UsageError, match="--threads was 2 and is now 1"):
         resumed(replace(saved, deterministic=True), {"threads": 1}, "runs/a")
+
+
+def test_class_names_of_a_file_reach_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    argv = ["x", "--dataset=drawn", "--class_names=~/names.txt", "--validation=0.1", "--smoke"]
+    data = data_of(None, Settings(**parse_flags(argv, Settings, usage="")[0]))
+    assert data.train.class_names == data.test.class_names == tuple(names)
 
 
 @pytest.mark.parametrize(

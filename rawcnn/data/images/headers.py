@@ -51,6 +51,9 @@ MAX_BYTES = 2**28
 MAX_CHUNKS = 2**17
 """Of a PNG: a real file has some hundreds, or 25,000 at most."""
 
+_RARE_FRAME = rb"\xff[\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]..\x08"
+"""A JPEG's frame header (ITU T.81, table B.1 and B.2.2) up to its height; only markers 0xC0 to 0xC2 are common."""
+
 CONVERT = "Convert it to PNG or JPEG."
 TRUNCATED = "is truncated: its end is missing. Copy or download it again."
 DAMAGED = "is damaged, truncated or of a rare kind: its {} header cannot be read. Copy it again, or convert it."
@@ -185,8 +188,11 @@ def _as_png(image: Image.Image, format: str) -> ImageInfo:
 
 
 def _jpeg(image: Image.Image, file: BinaryIO, size: int) -> tuple[int | None, bool]:
-    # Compressed data never hold these two bytes, so they are the end of the image; junk may follow them.
     here = file.tell()
+    file.seek(0)
+    if re.search(_RARE_FRAME + re.escape(struct.pack(">HH", image.height, image.width)), file.read(here), re.DOTALL):
+        raise Unfit(f"is a lossless, arithmetic-coded or hierarchical JPEG, which is not decoded here. {CONVERT}")
+    # Compressed data never hold these two bytes, so they are the end of the image; junk may follow them.
     for start in (max(here, size - 1024), here):  # it is mostly at the end
         file.seek(start)
         if b"\xff\xd9" in file.read():
