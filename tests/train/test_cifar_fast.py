@@ -10,6 +10,7 @@ from rawcnn.run.plan import plan
 from rawcnn.run.settings import Settings
 from rawcnn.testing import assert_resume_exact
 from rawcnn.train.fit import train_epochs
+from rawcnn.train.recipes import recipe_of
 
 COUNT, BATCH = 48, 16
 
@@ -66,5 +67,5 @@ def test_it_learns(data):
     state, train_to = trainer(data, epochs=20)()
     train_to(60)
     images = tf.constant(data.test.images)
-    preprocess = plan(Settings("cifar_fast"), data).inputs.preprocess
+    preprocess = recipe_of("cifar_fast").preprocess
     assert np.mean(state.net(preprocess(images)).numpy().argmax(axis=1) == data.test.labels) > 0.9
