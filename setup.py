@@ -11,7 +11,6 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "rawcnn/__init__.py").read_
 EXTRAS = {
     "plots": ["matplotlib>=3.8"],
     "convert": ["h5py>=3.11"],
-    "progress": ["tqdm>=4.66"],
     "tensorboard": ["tensorboard>=2.21"],
     "bench": ["keras>=3.12", "torch>=2.5", "matplotlib>=3.8"],
     "test": [
@@ -24,14 +23,11 @@ EXTRAS = {
         "hypothesis>=6.100",
         "matplotlib>=3.8",
         "selenium>=4.25",
-        "tqdm>=4.66",
     ],
     "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
     "dev": ["ruff>=0.14", "mypy>=1.18"],
 }
-EXTRAS["all"] = sorted(
-    {requirement for name in ("plots", "progress", "convert", "tensorboard") for requirement in EXTRAS[name]}
-)
+EXTRAS["all"] = sorted({requirement for name in ("plots", "convert", "tensorboard") for requirement in EXTRAS[name]})
 
 setup(
     name="rawcnn",

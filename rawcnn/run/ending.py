@@ -17,10 +17,10 @@ from rawcnn.run import album, pictures
 from rawcnn.run.directory import WEIGHTS
 from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
-from rawcnn.run.progress import duration
 from rawcnn.run.record import Epoch, Record
 from rawcnn.train import checkpoints
 from rawcnn.train.evaluate import Evaluation, confusion_matrix
+from rawcnn.train.fit import duration
 
 FEW_UPDATES = 500  # the moving averages of batch normalisation may be far from the data's until then
 

@@ -12,18 +12,15 @@ from rawcnn.run.plan import Plan
 from rawcnn.run.settings import Settings
 from rawcnn.train.recipes import Recipe, choose_precision
 
-BENDS = (
-    "linear",
-    "cosine",
-    "warm-up, cosine",
-)  # schedules whose rates depend on the number of epochs from the first step on
+BENDS = ("linear", "cosine", "warmup_cosine")
+"""Schedules whose rates depend on the number of epochs from the first step on."""
 SCHEDULE_WORDS = {
     "constant": "constant",
     "linear": "falling in a straight line",
     "cosine": "falling along a cosine",
-    "warm-up, cosine": "rising for a fifth of the run, then falling along a cosine",
+    "warmup_cosine": "rising for a fifth of the run, then falling along a cosine",
     "plateau": "divided by 10 when the accuracy stops rising",
-    "4% every 8 epochs": "falling by 4 % every 8 epochs",
+    "staircase": "falling by 4 % every 8 epochs",
 }
 CROP_WORDS = {"1": "one view of each", "dense": "the net applied densely"}
 
@@ -76,7 +73,7 @@ def _machine(ready: Plan) -> str:
     shards = f", batches in {ready.shards} shards side by side" if ready.shards > 1 else ""
     compute = ready.net.policy.compute.name
     policy, why = choose_precision("auto", ready.recipe)
-    why = why.partition(": ")[2] if policy == ready.net.policy else f"--precision=auto would take {why}"
+    why = why.partition(": ")[2] if policy == ready.net.policy else f"as told; auto would be {why}"
     return f"{device}, {threads}{shards}; TensorFlow {tf.__version__}\n{compute} ({why})"
 
 

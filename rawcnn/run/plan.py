@@ -14,6 +14,7 @@ from rawcnn.layers.variables import named_weights
 from rawcnn.machine import cores, shards_of
 from rawcnn.nets import NETS, input_shape, precision
 from rawcnn.nets.chain import Chain
+from rawcnn.nets.precision import FLOAT32
 from rawcnn.run.settings import Settings
 from rawcnn.train.evaluate import Evaluation
 from rawcnn.train.fit import steps_per_epoch
@@ -22,6 +23,7 @@ from rawcnn.train.losses import LOSSES, softmax_cross_entropy
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import RECIPES, SCHEDULES, Recipe, choose_precision, recipe_of
 from rawcnn.train.schedules import Schedule
+from rawcnn.train.simple import set_policy
 from rawcnn.train.step import TrainState, TrainStep, make_train_step
 
 T = TypeVar("T")
@@ -71,11 +73,13 @@ def plan(
     (3, 28, (32, 32, 1))
     """
     recipe = recipe or recipe_for(settings, net)
-    settings = settle(settings, recipe, None if net is None else net.input_shape[0])
+    settings = settle(settings, recipe, net)
+    policy = precision.parse(settings.precision)
     if net is None:
         side, classes = settings.input_size, len(data.train.class_names)
-        policy = precision.parse(settings.precision)
         net = NETS[settings.net]((side, side, data.train.shape[2]), classes, seed=settings.seed, policy=policy)
+    elif net.policy.compute != policy.compute:
+        set_policy(net, policy)
     _check_net(net, data)
     inputs = Inputs.of(
         recipe,
@@ -122,19 +126,23 @@ def recipe_for(settings: Settings, net: Chain | None = None) -> Recipe:
     return recipe_of(settings.net, settings.recipe)
 
 
-def settle(settings: Settings, recipe: Recipe, side: int | None = None) -> Settings:
+def settle(settings: Settings, recipe: Recipe, net: Chain | None = None) -> Settings:
     """Every setting that was left out with its value: the recipe's, the net's own, or the machine's.
+
+    `net` is one of the user's own, whose input size and precision come first.
 
     >>> settle(Settings("lenet5"), recipe_of("lenet5")).batch_size
     64
     """
-    smoke = settings.smoke
+    smoke, asked, side = settings.smoke, settings.precision, net.input_shape[0] if net else None
+    if net is not None and asked == "auto" and net.policy != FLOAT32:
+        asked = net.policy.compute.name
     held_out = SMOKE_HELD_OUT if smoke and settings.validation is None else settings.validation
     done = replace(
         settings,
         recipe=settings.recipe or next(iter(RECIPES.get(settings.net, {"own": recipe}))),
         input_size=side or settings.input_size or input_shape(settings.net)[0],
-        precision=choose_precision(settings.precision, recipe)[0].compute.name,
+        precision=choose_precision(asked, recipe)[0].compute.name,
         batch_size=settings.batch_size or recipe.batch_size,
         optimizer=settings.optimizer or recipe.optimizer,
         learning_rate=recipe.learning_rate if settings.learning_rate is None else settings.learning_rate,

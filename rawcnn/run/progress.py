@@ -5,28 +5,15 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TextIO
 
 from rawcnn.run.output import encodable, tell
 from rawcnn.run.record import Epoch
-from rawcnn.train.fit import Progress
+from rawcnn.train.fit import Progress, duration
 
 EVERY = 10.0  # seconds between lines where there is no terminal
 CLEAR = "\r\x1b[K"
-
-
-def duration(seconds: float) -> str:
-    """A short human form.
-
-    >>> duration(0.04), duration(7.4), duration(72), duration(7500)
-    ('0.0s', '7.4s', '1m12s', '2h05m')
-    """
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
 
 
 def fitted(pieces: Sequence[tuple[int, str]], columns: int | None) -> str:
@@ -41,24 +28,18 @@ def fitted(pieces: Sequence[tuple[int, str]], columns: int | None) -> str:
     return "  ".join(text for _, text in kept)
 
 
-def live_line(now: Progress, seconds_left: float | None, columns: int | None = None) -> str:
-    """Where training stands, in up to `columns` letters; without `seconds_left` the time that is left is not known."""
-    steps = now.epochs * now.steps_per_epoch
-    pieces = [
-        (0, _epoch(now.epoch, now.epochs)),
-        (5, f"step {now.step:{len(str(steps))}}/{steps}"),
-        (1, f"loss {now.loss:.4f}"),
-        (2, f"acc {now.accuracy:6.2%}"),
-        (4, f"{now.images_per_second:,.0f} img/s"),
-        (6, f"data {now.data_share:.0%}"),
-        (3, f"eta {duration(seconds_left)}" if seconds_left is not None else "eta ..."),
-    ]
-    return fitted(pieces, columns)
+def live_line(now: Progress, columns: int | None = None) -> str:
+    """Where training stands, in up to `columns` letters."""
+    return fitted(now.pieces(), columns)
 
 
 def epoch_line(row: Epoch, epochs: int, best: Epoch | None, columns: int | None = None) -> str:
     """What stays of an epoch."""
-    pieces = [(0, _epoch(row.epoch, epochs)), (4, f"loss {row.train_loss:.4f}"), (2, f"acc {row.train_accuracy:.2%}")]
+    pieces = [
+        (0, f"epoch {row.epoch:{len(str(epochs))}}/{epochs}"),
+        (4, f"loss {row.train_loss:.4f}"),
+        (2, f"acc {row.train_accuracy:.2%}"),
+    ]
     if row.val_loss is not None and row.val_accuracy is not None:
         pieces += [(3, f"val loss {row.val_loss:.4f}"), (1, f"val acc {row.val_accuracy:.2%}")]
         best_text = (
@@ -67,10 +48,6 @@ def epoch_line(row: Epoch, epochs: int, best: Epoch | None, columns: int | None 
         pieces += [(5, best_text)]
     pieces += [(6, duration(row.seconds)), (7, f"{row.images_per_second:,.0f} img/s")]
     return fitted(pieces, columns)
-
-
-def _epoch(epoch: int, epochs: int) -> str:
-    return f"epoch {epoch:{len(str(epochs))}}/{epochs}"
 
 
 def columns_of(stream: TextIO | None) -> int | None:
@@ -95,9 +72,9 @@ class Display:
         """Show `now`, if it is time to."""
         columns, clock = columns_of(sys.stderr), time.monotonic()
         if columns is not None:
-            self._draw(live_line(now, self._seconds_left(now), columns))
+            self._draw(live_line(replace(now, seconds_left=self._seconds_left(now)), columns))
         elif not now.epoch_ended and clock - self._shown > self.every:
-            tell(live_line(now, self._seconds_left(now)))
+            tell(live_line(replace(now, seconds_left=self._seconds_left(now))))
             self._shown = clock
 
     def _seconds_left(self, now: Progress) -> float | None:

@@ -79,7 +79,7 @@ class Run:
                 directory = stack.enter_context(self._directory())
                 saved = self._take_over(directory) if self.where.resume else None
             recipe = recipe_for(self.settings, self._own)
-            self.settings = settle(self.settings, recipe, None if self._own is None else self._own.input_shape[0])
+            self.settings = settle(self.settings, recipe, self._own)
             opening.use_threads(self.settings, recipe)
             data = data_of(self._data, self.settings, None if self._own is None else self._own.input_shape)
             if data.name in DATASETS:

@@ -69,7 +69,8 @@ class Settings:
     )
     optimizer: str | None = setting(None, FIRST, "Update rule.", choices=tuple(sorted(OPTIMIZERS)))
     precision: str = setting(
-        "float32", FIRST, "What to compute in; weights are always float32. auto: bfloat16 where the hardware has it.",
+        "auto", FIRST, "What to compute in; weights are always float32. auto: bfloat16 where the hardware has it and "
+        "it was measured to cost no accuracy, else float32.",
         choices=precision.NAMES,
     )  # fmt: skip
     seed: int = setting(0, FIRST, "Decides initial weights, order of images and distortions.", low=0, high=2**32 - 1)
@@ -130,6 +131,9 @@ class Settings:
         check_all(self)
         if self.sample == 0:
             raise UsageError("sample must be above 0 and at most 1, not 0.")
+        for name in ("data_dir", "class_names"):  # a run may be resumed from another directory
+            if path := getattr(self, name):
+                object.__setattr__(self, name, os.path.abspath(path))
 
     def texts(self) -> dict[str, str]:
         """Every setting that has a value, as text: what flags.txt says."""

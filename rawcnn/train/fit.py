@@ -33,20 +33,31 @@ class Progress:
     correct: int = 0
     images_per_second: float = 0.0
     data_share: float = 0.0  # of the last call's time, spent waiting for data
-    seconds_left: float = 0.0
+    seconds_left: float | None = None  # None: not known yet
     val_loss: float | None = None
     val_accuracy: float | None = None
     remark: str = ""
 
     def __str__(self) -> str:
+        return "  ".join(text for _, text in self.pieces())
+
+    def pieces(self) -> list[tuple[int, str]]:
+        """The parts of the line, each with its rank: where there is no room for all, the highest is left out first."""
         steps = self.epochs * self.steps_per_epoch
-        line = (
-            f"epoch {self.epoch:{len(str(self.epochs))}}/{self.epochs}  step {self.step:{len(str(steps))}}/{steps}  "
-            f"loss {self.loss:.4f}  acc {self.accuracy:6.2%}"
-        )
+        pieces = [
+            (0, f"epoch {self.epoch:{len(str(self.epochs))}}/{self.epochs}"),
+            (7, f"step {self.step:{len(str(steps))}}/{steps}"),
+            (1, f"loss {self.loss:.4f}"),
+            (2, f"acc {self.accuracy:6.2%}"),
+        ]
         if self.val_loss is not None and self.val_accuracy is not None:
-            line += f"  validation loss {self.val_loss:.4f}  acc {self.val_accuracy:6.2%}"
-        return f"{line}  {self.images_per_second:,.0f} img/s  eta {duration(self.seconds_left)}"
+            pieces += [(4, f"val loss {self.val_loss:.4f}"), (3, f"val acc {self.val_accuracy:6.2%}")]
+        return [
+            *pieces,
+            (6, f"{self.images_per_second:,.0f} img/s"),
+            (8, f"data {self.data_share:.0%}"),
+            (5, "eta ..." if self.seconds_left is None else f"eta {duration(self.seconds_left)}"),
+        ]
 
     @property
     def steps_done(self) -> int:

@@ -58,9 +58,9 @@ SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {  # (learning rat
     "constant": lambda rate, steps, per_epoch: schedules.constant(rate),
     "linear": lambda rate, steps, per_epoch: schedules.linear(rate, steps),
     "cosine": lambda rate, steps, per_epoch: schedules.cosine(rate, steps),
-    "warm-up, cosine": lambda rate, steps, per_epoch: schedules.cosine(rate, steps, steps // 5),
+    "warmup_cosine": lambda rate, steps, per_epoch: schedules.cosine(rate, steps, steps // 5),
     "plateau": lambda rate, steps, per_epoch: schedules.constant(rate),  # times `schedules.plateau_factor`
-    "4% every 8 epochs": lambda rate, steps, per_epoch: schedules.staircase(rate, 0.96, 8 * per_epoch),
+    "staircase": lambda rate, steps, per_epoch: schedules.staircase(rate, 0.96, 8 * per_epoch),
 }
 
 _standardised = Preprocess(low=-0.4242, high=2.8215)  # MNIST's mean becomes 0 and its variance 1
@@ -89,7 +89,7 @@ _vgg = Recipe(
 _vgg_course = Recipe(learning_rate=1e-4, batch_size=32, weight_decay=5e-4, **_course)
 # Section 6 names momentum 0.9, the fall of the rate, the crops and Polyak's averaging, but neither rate nor batch.
 _googlenet = Recipe(
-    _imagenet, "momentum", 0.01, 64, schedule="4% every 8 epochs", head_weights={"aux1": 0.3, "aux2": 0.3},
+    _imagenet, "momentum", 0.01, 64, schedule="staircase", head_weights={"aux1": 0.3, "aux2": 0.3},
     crop=area_crop(), central_fraction=STANDARD, augment=photometric, average=0.999,
 )  # fmt: skip
 _dogs = Recipe(learning_rate=1e-4, batch_size=32, **_course)
@@ -145,8 +145,9 @@ MOST_BFLOAT16_COST = 0.1  # points of test accuracy
 def choose_precision(name: str, recipe: Recipe) -> tuple[Policy, str]:
     """The policy called "float32", "bfloat16" or "auto", and in a few words why.
 
-    "auto" is bfloat16 only if the hardware multiplies it and it was measured to cost less than 0.1 points of test
-    accuracy with this recipe; else float32. Raises `UsageError` for another name.
+    "auto" is bfloat16 only if the net's ops are large enough to gain by it, the hardware multiplies it, and it was
+    measured to cost less than 0.1 points of test accuracy with this recipe; else float32. Raises `UsageError` for
+    another name.
 
     >>> choose_precision("auto", Recipe())[1]
     'float32: what bfloat16 costs in accuracy was not measured for this net'
@@ -154,6 +155,8 @@ def choose_precision(name: str, recipe: Recipe) -> tuple[Policy, str]:
     if name != "auto":
         return precision.parse(name), f"{name}, as asked"
     cost = recipe.bfloat16_cost
+    if recipe.small_ops:
+        return FLOAT32, "float32: the ops of this net are too small to gain much by bfloat16"
     if cost is None:
         return FLOAT32, "float32: what bfloat16 costs in accuracy was not measured for this net"
     if cost >= MOST_BFLOAT16_COST:

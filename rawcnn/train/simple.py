@@ -237,14 +237,15 @@ def _set_precision(net: Chain, name: str, recipe: Recipe) -> str:
     if name == "auto" and net.policy != FLOAT32:
         return f"{net.policy.compute.name}, as the net was made"
     policy, why = choose_precision(name, recipe)
-    _set_policy(net, policy)
+    set_policy(net, policy)
     return why
 
 
-def _set_policy(net: Chain, policy: Policy) -> None:
+def set_policy(net: Chain, policy: Policy) -> None:
+    """Let `net` and its heads compute as `policy` says."""
     net.policy = policy
     for _, _, head in net.heads:
-        _set_policy(head, policy)
+        set_policy(head, policy)
 
 
 def _shards(net: Chain, recipe: Recipe) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from rawcnn.run.progress import Display, columns_of, epoch_line, live_line
 from rawcnn.run.record import Epoch
 from rawcnn.train.fit import Progress
 
-NOW = Progress(3, 10, 1234, 500, 64, 60.0, 10000, images_per_second=60520.4, data_share=0.02)
+NOW = Progress(3, 10, 1234, 500, 64, 60.0, 10000, images_per_second=60520.4, data_share=0.02, seconds_left=72.0)
 ROW = Epoch(3, 1500, 0.1234, 0.97, 0.2345, 0.951, 0.001, 12.34, 52103.4)
 WHOLE = "epoch  3/10  step 1234/5000  loss 0.2564  acc 66.77%  60,520 img/s  data 2%  eta 1m12s"
 
@@ -18,7 +19,7 @@ WHOLE = "epoch  3/10  step 1234/5000  loss 0.2564  acc 66.77%  60,520 img/s  dat
 @pytest.mark.parametrize("columns", [*range(1, 100), None])
 def test_a_line_fits_and_its_pieces_are_whole(columns):
     for line, whole in (
-        (live_line(NOW, 72.0, columns), live_line(NOW, 72.0)),
+        (live_line(NOW, columns), live_line(NOW)),
         (epoch_line(ROW, 10, ROW, columns), epoch_line(ROW, 10, ROW)),
     ):
         assert set(line.split("  ")) <= set(whole.split("  "))
@@ -27,9 +28,9 @@ def test_a_line_fits_and_its_pieces_are_whole(columns):
 
 
 def test_what_matters_most_stays_longest():
-    assert live_line(NOW, 72.0) == WHOLE
-    assert live_line(NOW, 72.0, 39) == "epoch  3/10  loss 0.2564  acc 66.77%"
-    assert live_line(NOW, None).endswith("eta ...")
+    assert live_line(NOW) == str(NOW) == WHOLE
+    assert live_line(NOW, 39) == "epoch  3/10  loss 0.2564  acc 66.77%"
+    assert live_line(replace(NOW, seconds_left=None)).endswith("eta ...")
     assert epoch_line(ROW, 10, ROW, 39) == "epoch  3/10  acc 97.00%  val acc 95.10%"
 
 

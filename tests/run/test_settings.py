@@ -60,7 +60,7 @@ def test_every_setting_has_a_group_and_a_help_text():
 
 ODD = Settings(
     "vgg19", data_dir=os.fsdecode(b"/tmp/caf\xe9 = x"), learning_rate=1e-05, smoke=True, validation=1 / 3,
-    schedule="4% every 8 epochs", crops="dense",
+    schedule="staircase", crops="dense",
 )  # fmt: skip
 
 

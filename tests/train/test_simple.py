@@ -54,7 +54,7 @@ def test_it_learns_and_says_so(arrays):
     said = list(fit(net, source, epochs=40, validation=source, learning_rate=0.01))
     judged = evaluate(net, source)
     assert judged.accuracy == said[-1].val_accuracy == 1.0 and judged.loss == said[-1].val_loss < said[0].loss
-    assert "epoch 40/40" in str(said[-1]) and "validation loss" in str(said[-1]) and "img/s" in str(said[-1])
+    assert "epoch 40/40" in str(said[-1]) and "val loss" in str(said[-1]) and "img/s" in str(said[-1])
     assert said[0].remark.startswith("float32: ") and not said[1].remark
 
 
@@ -187,6 +187,14 @@ def test_auto_is_bfloat16_only_where_it_was_measured_to_cost_nothing(name, cost,
     monkeypatch.setattr(recipes, "has_bfloat16", lambda: hardware)
     policy, why = choose_precision(name, Recipe(bfloat16_cost=cost))
     assert policy == wanted and why.startswith(wanted.compute.name)
+
+
+def test_nets_of_small_ops_stay_in_float32_unless_asked(monkeypatch):
+    monkeypatch.setattr(recipes, "has_bfloat16", lambda: True)
+    for net in ("lenet5", "lenet5_tanh", "lenet5_relu"):
+        policy, why = choose_precision("auto", recipe_of(net))
+        assert policy == FLOAT32 and "too small to gain" in why
+    assert choose_precision("bfloat16", recipe_of("lenet5"))[0] == MIXED_BFLOAT16
 
 
 def test_recipes_say_what_was_measured():
