@@ -25,7 +25,7 @@ EXTRAS = {
         "selenium>=4.25",
     ],
     "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
-    "dev": ["ruff>=0.14", "mypy>=1.18"],
+    "dev": ["ruff>=0.14", "mypy>=1.18", "nbclient>=0.10", "ipykernel>=6.29"],
 }
 EXTRAS["all"] = sorted({requirement for name in ("plots", "convert", "tensorboard") for requirement in EXTRAS[name]})
 
