@@ -69,7 +69,7 @@ def bilinear(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def _gaussian_blur(length: int, sigma: float) -> tf.Tensor:
-    """The matrix `[length, length]` that smooths a signal; each row sums to 1 but for what lies outside the image."""
+    """The matrix `[length, length]` that smooths a signal; each row sums to 1, except for what is outside the image."""
     offsets = np.arange(length)[:, None] - np.arange(length)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
     return tf.constant(kernel, tf.float32)
@@ -89,7 +89,7 @@ def _planar(
 
 
 class PrincipalComponents(NamedTuple):
-    """Of the colours of a data set, pixels being in 0 ... 1: variances `[C]`, largest first, and directions `[C, C]`.
+    """Those of a data set's colours, pixels in 0 ... 1: variances `[C]`, largest first, and directions `[C, C]`.
 
     `eigenvectors[:, i]` has length 1 and belongs to `eigenvalues[i]`.
     """
@@ -181,10 +181,10 @@ def alternating_flip(images: tf.Tensor, coins: tf.Tensor, epoch: tf.Tensor) -> t
 
 
 def photometric(images: tf.Tensor, seed: tf.Tensor, amount: float = 0.5) -> tf.Tensor:
-    """Change brightness, contrast and colour, for each image in an order of its own: `-> float32 [N, H, W, C]`.
+    """Change brightness, contrast and colour, for each image in its own order: `-> float32 [N, H, W, C]`.
 
-    Howard 2013, section 2, whom GoogLeNet follows (Szegedy et al. 2014, section 6): factors uniform in 1 +- `amount`.
-    He then adds `pca_lighting`. Images must be RGB or grey (`enhance`).
+    Howard 2013, section 2, which GoogLeNet follows (Szegedy et al. 2014, section 6): factors uniform in 1 +- `amount`.
+    Howard then adds `pca_lighting`. Images must be RGB or grey (`enhance`).
 
     >>> photometric(tf.fill((2, 8, 8, 3), 128), tf.constant([1, 2])).shape
     TensorShape([2, 8, 8, 3])
@@ -204,7 +204,7 @@ def enhance(images: tf.Tensor, which: tf.Tensor, factor: tf.Tensor) -> tf.Tensor
     """
     images = tf.cast(images, tf.float32)
     if images.shape[-1] not in (1, 3):
-        raise UsageError(f"Brightness, contrast and colour are of images with 3 channels or 1, not {images.shape[-1]}.")
+        raise UsageError(f"Brightness, contrast and colour need images with 3 channels or 1, not {images.shape[-1]}.")
     luma = tf.constant([0.299, 0.587, 0.114] if images.shape[-1] == 3 else [1.0])
     grey = tf.tensordot(images, luma, 1)[..., None]
     _, contrast, colour = tf.unstack(tf.one_hot(which, 3)[:, :, None, None, None], axis=1)
@@ -213,5 +213,5 @@ def enhance(images: tf.Tensor, which: tf.Tensor, factor: tf.Tensor) -> tf.Tensor
 
 
 def _key(seed: tf.Tensor, name: str) -> tf.Tensor:
-    """A seed of one's own, so that changes which are given the same seed draw independently."""
+    """A seed for each name, so that changes which are given the same seed draw independently."""
     return tf.random.experimental.stateless_fold_in(seed, fold(0, name))

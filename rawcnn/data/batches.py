@@ -1,4 +1,7 @@
-"""Batches in a fixed order: the k-th batch of an epoch is a pure function of (source, seed, epoch, k)."""
+"""Batches in a fixed order: the k-th batch of an epoch is a pure function of (source, seed, epoch, k).
+
+So a run that resumes in mid-epoch asks for the same batches as an uninterrupted one, and no iterator's state is saved.
+"""
 
 from collections.abc import Iterable
 
@@ -109,7 +112,7 @@ def thumbnails(source: Labelled, indices: np.ndarray, size: int = 160) -> np.nda
 
 
 def _read_ahead(dataset: tf.data.Dataset, source: Labelled, elements: int) -> tf.data.Dataset:
-    # Threads of its own keep ahead of training; tf.data's autotuner would hold up the end of a run for a second.
+    # Its own threads keep ahead of training; tf.data's autotuner would hold up the end of a run for a second.
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = source.threads

@@ -24,8 +24,8 @@ from rawcnn.data.source import Labelled, Source, html_table
 from rawcnn.errors import DataError, DownloadError, UsageError
 
 DRAWN_TRAIN, DRAWN_TEST = 60_000, 10_000  # as many as MNIST has
-DRAWN_COLOUR_SHARE = 6  # a colour net takes so much longer that a sixth of them must do
-TEST_SEED = 2**32  # no --seed reaches it: drawn test digits are the same for every run, and no run trains on them
+DRAWN_COLOUR_SHARE = 6  # a colour net takes longer, so it gets a sixth of them
+TEST_SEED = 2**32  # larger than any --seed: drawn test digits are the same for every run, and no run trains on them
 LOOKED_AT = 100  # training images that tell whether a data set is light on dark
 DARK = 64  # of 255
 
@@ -34,11 +34,11 @@ Splits = dict[str, Labelled]
 
 @dataclass(frozen=True, repr=False)
 class DataSet:
-    """`train` to learn from, `validation` to watch after each epoch, `test` to be looked at once, at the end.
+    """`train` to learn from, `validation` to watch after each epoch, `test` to be used only once, at the end.
 
-    `validation` is None where all images were wanted for training (`validation=0`): then
-    the test images are the only judge. `digits`: whether the classes are handwritten digits or letters, so that a photo
-    of one may be read as such. `bad` says why each file that was skipped is bad.
+    `validation` is None if all images are trained on (`validation=0`): then only the test images judge the net.
+    `digits`: whether the classes are handwritten digits or letters, so that `classify` may read a photo as one. `bad`
+    says why each file that was skipped is bad.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Wanted(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What a loader gives; `name` may be a nearer one than was asked for."""
+    """What a loader gives; `name` may be more exact than the one asked for."""
 
     name: str
     splits: Splits
@@ -178,7 +178,7 @@ KNOWN = {
     "folder": Known("a folder of images", Path.is_dir, _folder),
     "drawn": Known("drawn digits", _nowhere, _drawn),
 }
-"""In the order in which a directory is asked what it holds."""
+"""In the order in which a directory is searched for them."""
 
 NAMES = ("auto", *KNOWN)
 
@@ -279,7 +279,9 @@ def in_colour(source: Labelled) -> Labelled:
 def renamed(source: Labelled, names: tuple[str, ...]) -> Labelled:
     """`source` with other class names; raises `DataError` unless there is one for each class."""
     if len(names) != len(source.class_names):
-        raise DataError(f"There are {len(source.class_names)} classes but {len(names)} class names. Give one a class.")
+        raise DataError(
+            f"There are {len(source.class_names)} classes but {len(names)} class names. Give one name for each class."
+        )
     source = source.take(np.arange(len(source)))
     source.class_names = names
     return source
@@ -293,11 +295,7 @@ NOT_DATA = {
     (".csv", ".tsv", ".parquet", ".xlsx", ".json"): (
         "a table. Make arrays of it, and train in Python with rawcnn.Source(images, labels)"
     ),
-    (
-        ".npz",
-        ".npy",
-        ".mat",
-    ): "arrays. Load them, and train in Python with rawcnn.Source(images, labels)",
+    (".npz", ".npy", ".mat"): "arrays. Load them, and train in Python with rawcnn.Source(images, labels)",
     (".pth", ".pt", ".keras", ".h5", ".hdf5", ".safetensors", ".ckpt", ".onnx", ".tflite"): (
         "weights or a model, not images. Give it to load_weights, and name a data set here"
     ),

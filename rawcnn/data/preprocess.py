@@ -16,7 +16,7 @@ class Preprocess:
     """From pixels 0 ... 255 to what a net is fed.
 
     Images are scaled to `resize` pixels a side (bilinear; 0: left as they are), then get `pad` pixels of 0 on every
-    side, and at last 0 becomes `low` and 255 `high`, numbers for all channels or one for each.
+    side, and finally 0 becomes `low` and 255 `high`, numbers for all channels or one for each.
 
     >>> Preprocess(pad=1, low=-1.0, high=1.0)(tf.fill((1, 1, 1, 1), 255)).numpy()[0, :, :, 0]
     array([[-1., -1., -1.],

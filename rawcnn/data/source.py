@@ -1,8 +1,4 @@
-"""What there is to learn from (`Source`), how a net wants to see it (`Preprocess`), and its batches.
-
-The k-th batch of an epoch is a pure function of (source, seed, epoch, k), so a run resumed in mid-epoch asks for the
-same batches as one never interrupted, and no iterator's state needs saving.
-"""
+"""Sources of labelled images: what all have in common (`Labelled`), and images in memory (`Source`)."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +107,7 @@ class Source(Labelled):
 
     * images uint8 or any other whole numbers in 0 ... 255; floats in 0 ... 1 (they are scaled to 0 ... 255) or in
       0 ... 255; arrays or lists, `[N, H, W, C]` or, if grey, `[N, H, W]`. They are kept as uint8, or as float32 where
-      they are no whole numbers;
+      they are not whole numbers;
     * labels whole numbers of any type, arrays or lists, `[N]` or `[N, 1]`;
     * class names, one for each class; without them "0", "1", ... up to the largest label.
 

@@ -3,8 +3,8 @@
 A box is (top, left, bottom, right) in pixels of the image, edges and not centres: the whole image is (0, 0, H, W). A
 `Crop` chooses boxes from the images' heights and widths alone, so that a source may choose before it decodes;
 `take_boxes` cuts them out. Papers scale an image first and crop whole pixels afterwards; here the box is chosen on the
-unscaled image, with the same part of it, and is scaled once. So a box lies anywhere between pixels, not on the scaled
-image's pixel grid (but for `padded_crop`); `scale_jitter` draws its scale from real numbers too.
+unscaled image, with the same part of it, and is scaled once. So a box may start between pixels, not only on the
+scaled image's pixel grid (except for `padded_crop`); `scale_jitter` draws its scale from real numbers too.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def take_boxes(images: tf.Tensor, boxes: tf.Tensor, mirrored: tf.Tensor, size: i
     rows = _interpolation(top, bottom, from_top, height, size)
     columns = _interpolation(left, right, from_left, width, size)
     # Two small products of matrices. Columns go first: then what must be transposed is the input and the half-scaled
-    # image, and the last product leaves the result, often the largest of the three, as it should lie.
+    # image, and the last product leaves the result, often the largest of the three, in the right order.
     x = tf.transpose(tf.cast(images, tf.float32), (0, 2, 1, 3))
     x = columns @ tf.reshape(x, (-1, 1, width, height * channels))
     x = tf.transpose(tf.reshape(x, (-1, views, size, height, channels)), (0, 1, 3, 2, 4))
@@ -94,7 +94,7 @@ def scale_jitter(size: int = 224, low: int = 256, high: int = 512, *, mirror: bo
     """VGG's training view: the shorter side scaled to S in `low` ... `high`, then `size` x `size` of it. K = 1.
 
     Simonyan & Zisserman 2014, section 3.1 ("multi-scale training"); `low` = `high` is their training at one scale. The
-    box may lie anywhere in the image, not only in its central square. S is uniform, and not a whole number.
+    box may be anywhere in the image, not only in its central square. S is uniform, and not a whole number.
     """
     if not 0 < size <= low <= high:
         raise UsageError(f"Sizes must be 0 < size <= low <= high, but they are {size}, {low} and {high}.")

@@ -346,7 +346,7 @@ def header(name, size, kind=tarfile.REGTYPE):
         (header("other", 10**9), "unpacks to more than"),
         (header(TRAIN[0], -RECORD), "has -3073 bytes"),
         (header("other", -1024), "has -1024 bytes"),
-        (b"\1" * 512, "damaged or no .tar.gz"),
+        (b"\1" * 512, "damaged or not a .tar.gz"),
         (b"", "tar file ends too early"),
     ],
 )

@@ -101,7 +101,7 @@ REFUSED_FOLDERS = {
     "no class": (["1.jpg", "2.jpg"], r"1.jpg does not tell its class: .*cat\.0\.jpg"),
     "no number": (["cat.jpg", "dog.jpg"], "does not tell its class"),
     "mixed": (["cat/1.jpg", "dog/1.jpg", "bird.1.jpg"], "mixes layouts: .*bird.1.jpg"),
-    "parts beside classes": (["train/cat/1.jpg", "bus/1.jpg"], "mixes layouts: bus lies beside train"),
+    "parts beside classes": (["train/cat/1.jpg", "bus/1.jpg"], "mixes layouts: bus is next to train"),
     "parts beside files": (["train/cat/1.jpg", "cat.1.jpg"], "mixes layouts"),
     "no training images": (["val/cat/1.jpg", "val/dog/1.jpg"], "no train"),
     "two validations": (["train/a/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"], "both val and valid"),

@@ -374,7 +374,7 @@ def test_what_is_no_file(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="is a folder"):
         read_rgb(tmp_path)
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(DataError, match="is no regular file"):
+    with pytest.raises(DataError, match="is not a regular file"):
         inspect(tmp_path / "pipe.jpg")
 
     def denied(*_):

@@ -132,8 +132,8 @@ def _on_white(contents: tf.Tensor) -> tf.Tensor:
 
     def blend(k: tf.Tensor, strips: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         strip = tf.cast(image[k * rows : (k + 1) * rows], tf.float32)
-        share = strip[..., 3:] / 255.0
-        blended = tf.round(strip[..., :3] * share + 255.0 * (1.0 - share))
+        alpha = strip[..., 3:] / 255.0
+        blended = tf.round(strip[..., :3] * alpha + 255.0 * (1.0 - alpha))
         return k + 1, strips.write(k, tf.cast(blended, tf.uint8))
 
     strips = tf.TensorArray(tf.uint8, size=count, infer_shape=False, element_shape=(None, None, 3))

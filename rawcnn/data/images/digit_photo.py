@@ -158,7 +158,7 @@ def _stretch(values: NDArray[np.float64]) -> Grey:
 
 
 def _resize(picture: Grey, shortest: int, longest: int) -> Grey:
-    """Resize so that the longer side lies in `shortest..longest`."""
+    """Resize so that the longer side is in `shortest..longest`."""
     from PIL import Image
 
     longer = max(picture.shape)
@@ -176,7 +176,7 @@ def _contrast(grey: Grey) -> Floats:
 
     small = _resize(grey, 1, 96).astype(np.float32)
     side = max(small.shape)
-    # Ink is the minority in every neighbourhood, so it lies on the long tail of the difference from the median.
+    # Ink is the minority in every neighbourhood, so it is on the long tail of the difference from the median.
     difference = small - ndimage.median_filter(small, size=side // 2 + 1, mode="nearest")
     if np.sum(difference**3) > 0:
         grey, small = 255 - grey, 255 - small

@@ -55,7 +55,7 @@ def open_folder(
     if len(names) == 1:
         raise DataError(
             f"{directory} has one class only ({names[0]!r}): there is nothing to tell apart. Expected are folders "
-            "named after classes, or files like cat.0.jpg and dog.0.jpg; if the data lie one folder deeper, name that."
+            "named after classes, or files like cat.0.jpg and dog.0.jpg; if images are one folder deeper, name that."
         )
     for split, classes in found.items():
         if surplus := sorted(set(classes) - set(names)):
@@ -106,9 +106,9 @@ def _examined(
             for (path, _), info in zip(files, infos, strict=True)
         ]
 
-    shares = [labelled[start : start + 100] for start in range(0, len(labelled), 100)]
+    chunks = [labelled[start : start + 100] for start in range(0, len(labelled), 100)]
     with quiet_pillow(), ThreadPoolExecutor(THREADS) as pool:
-        infos = [info for share in pool.map(look, shares) for info in share]
+        infos = [info for chunk in pool.map(look, chunks) for info in chunk]
     good = []
     for (path, label), info in zip(labelled, infos, strict=True):
         if isinstance(info, str):

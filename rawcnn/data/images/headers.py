@@ -46,10 +46,10 @@ JPEG, WHOLE_JPEG, OPAQUE, ALPHA = range(4)
 """How a file is decoded: a JPEG in part and shrunk if it allows that, others whole, with transparency on white."""
 
 MAX_BYTES = 2**28
-"""No image file is larger that is worth it: an uncompressed BMP of 50 megapixels has 200 MB."""
+"""Larger image files are refused: an uncompressed BMP of 50 megapixels has 200 MB."""
 
 MAX_CHUNKS = 2**17
-"""Of a PNG: a real file has some hundreds, or 25,000 at most."""
+"""Chunks of a PNG: real files have some hundreds, 25,000 at most."""
 
 _RARE_FRAME = rb"\xff[\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]..\x08"
 """A JPEG's frame header (ITU T.81, table B.1 and B.2.2) up to its height; only markers 0xC0 to 0xC2 are common."""
@@ -99,7 +99,7 @@ def examine(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Image
         if stat.S_ISDIR(status.st_mode):
             return "is a folder, not an image file. Name a file in it."
         if not stat.S_ISREG(status.st_mode):
-            return "is no regular file. Copy the image into one."
+            return "is not a regular file but a pipe or a device. Copy the image into a file."
         if status.st_size > MAX_BYTES:
             return f"has {status.st_size:,} bytes; at most {MAX_BYTES:,} are read. Save it smaller."
         with open(path, "rb") as file:
@@ -147,7 +147,7 @@ def _format_of(start: bytes) -> tuple[str, Callable[[BinaryIO], ImageFile.ImageF
         raise Unfit("is empty (0 bytes). Copy or download it again.")
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml|svg)", start, re.IGNORECASE):
         raise Unfit("is text (HTML, XML or SVG), whatever its name says. Download the image itself.")
-    raise Unfit("is not an image: its first bytes are those of no image format. Replace it or take it away.")
+    raise Unfit("is not an image: its first bytes match no image format. Replace it or remove it.")
 
 
 def _of_pillow(call: Callable, otherwise: str):  # type: ignore[no-untyped-def]

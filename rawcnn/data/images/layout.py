@@ -6,7 +6,7 @@ Layouts that are known:
 * a flat folder: `cat.0.jpg`, `dog.0.jpg`, ... (Kaggle's Dogs vs. Cats): the class is the file's name without the
   number at its end (`american_bulldog_12.jpg` is an american_bulldog); here too with `train` and `val` above, or not.
 
-Splits may be called `training_set`, `seg_train`, `test_images` and the like, and lie in a folder of their own name.
+Splits may be called `training_set`, `seg_train`, `test_images` and the like, also twice (`test/test/cat/1.jpg`).
 What is passed over is counted, and said in one line.
 """
 
@@ -26,13 +26,13 @@ SPLITS = {
 FILLERS = frozenset(("set", "seg", "images", "image", "imgs", "img", "data", "dataset", "split", "files", "pictures"))
 """Words that may stand with a split's: `training_set`, `seg_train`, `TestImages`."""
 UNUSED = re.compile("train|val|test|pred|unlabel", re.IGNORECASE)
-"""Folders with such names may lie beside splits; they are not used, and that is said."""
+"""Folders with such names may stand next to splits; they are not used, and a line says so."""
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
     + (".pnm", ".avif", ".heic", ".jxl")
 )
-"""A file is taken for an image by its name, lower case or upper; what it holds is then told by its first bytes."""
+"""A file counts as an image by its suffix, in lower or upper case; its first bytes then tell its format."""
 
 IMAGENETTE = {
     "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
@@ -42,7 +42,7 @@ IMAGENETTE = {
 """WordNet's numbers, which Imagenette uses as the names of its class folders."""
 
 LEFT_BY_SYSTEMS = frozenset((".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".ipynb_checkpoints", "__pycache__"))
-"""Every folder may have these: they are passed over without a word."""
+"""Every folder may have these: they are passed over silently."""
 LEFT_BY_TOOLS = frozenset(("$RECYCLE.BIN", "#recycle", "#snapshot", "lost+found", "System Volume Information"))
 
 
@@ -108,7 +108,7 @@ class Layout:
         others = [entry.name for entry in folders + files if entry not in splits.values()]
         if unknown := [name for name in others if not UNUSED.search(name)]:
             raise DataError(
-                f"{directory} mixes layouts: {unknown[0]} lies beside {next(iter(splits.values())).name}. "
+                f"{directory} mixes layouts: {unknown[0]} is next to {next(iter(splits.values())).name}. "
                 "Keep only train, validation and test there, or only folders named after classes."
             )
         if others:

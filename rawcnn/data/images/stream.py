@@ -42,7 +42,7 @@ class FileSource(Labelled):
     ):
         if channels not in (1, 3):
             raise UsageError(f"Image files are read with 3 channels or 1, not {channels}.")
-        # Names are kept as bytes, for they need not be text in any encoding.
+        # Names are kept as bytes, since they need not be text in any encoding.
         self._names = np.array([os.fsencode(path) for path in paths], object)
         self.labels, self.class_names = np.asarray(labels, np.int32), tuple(class_names)
         check_labels(self.labels, len(self._names), self.class_names)

@@ -36,7 +36,7 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 
 SIDE = 32
 RECORD = 1 + 3 * SIDE * SIDE
-MAX_BATCH = 100_000 * RECORD  # ten times a real batch; a larger file is no CIFAR-10
+MAX_BATCH = 100_000 * RECORD  # ten times a real batch; a larger file is not CIFAR-10
 MAX_NAMES = 4096
 MAX_ARCHIVE = 2**31  # bytes unpacked; the real one has 184 million
 BLOCK = 512  # of a tar file
@@ -69,7 +69,7 @@ def load_cifar10(
     class; other numbers are taken as they are.
 
     Raises `DataError`, which names the file and the remedy, if files are missing or unfit, and `DownloadError` if the
-    archive could not be had.
+    archive cannot be downloaded.
     """
     directory = cache_dir() if data_dir is None else pathlib.Path(data_dir).expanduser()
     where = _find(directory)
@@ -137,8 +137,10 @@ def _read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
 def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The bytes of each file of the data set, by name, from a gzipped tar file.
 
-    The archive may be hostile, so it is read header by header, in bounded memory: of a member that has a file's name
-    come no more bytes than such a file can have, everything else is skipped, and no path of the archive is ever used.
+    The archive may be hostile, so it is read header by header, in bounded memory. A member with the name of such a
+    file may have at most as many bytes as that file can have; all others are skipped. No path of the archive is used.
+
+    `tarfile` would not do: it reads long names of any size into memory, and treats a damaged header as the end of the archive.
     """
     contents: dict[str, np.ndarray] = {}
     try:
@@ -162,7 +164,7 @@ def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     except EOFError:
         raise DataError(f"{path} is truncated: its gzip stream ends too early. {GET_AGAIN}") from None
     except (gzip.BadGzipFile, zlib.error, tarfile.HeaderError) as error:
-        raise DataError(f"{path} is damaged or no .tar.gz file ({error}). {GET_AGAIN}") from error
+        raise DataError(f"{path} is damaged or not a .tar.gz file ({error}). {GET_AGAIN}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     if missing := [name for name in FILES if name not in contents]:
@@ -182,7 +184,7 @@ def _next_member(stream: io.BufferedIOBase, path: pathlib.Path, most: int) -> ta
         if member.size < 0:
             raise DataError(f"{path} is damaged: {member.name!r} has {member.size} bytes. {GET_AGAIN}")
         if member.islnk() or member.issym() or member.isdir() or member.isdev():
-            member.size = 0  # whatever the header says, no bytes follow it
+            member.size = 0  # no bytes follow it, even if the header says so
         _check_unpacked(stream.tell() + member.size, path, most)
         if member.type not in TAR_EXTENSIONS:  # these say more of the next member: long names, fractions of seconds
             return member
@@ -219,7 +221,7 @@ def _read(stream: io.BufferedIOBase, size: int, name: str, where: str) -> np.nda
     if name != NAMES_FILE and (size == 0 or size % RECORD):
         raise DataError(
             f"{where} has {size:,} bytes, but a batch is one or more records of {RECORD:,} bytes: it is truncated or "
-            f"no batch of CIFAR-10. {GET_AGAIN}"
+            f"not a batch of CIFAR-10. {GET_AGAIN}"
         )
     values = read_bytes(stream, size)
     if values.size < size:

@@ -131,7 +131,7 @@ def _transfer(url: str, remote: Remote, part: pathlib.Path, log: Log, timeout: f
             response = _open(url, done, timeout)
         except HTTPError as error:
             error.close()
-            if error.code == 416:  # "range not satisfiable": the .part is no beginning of this mirror's file
+            if error.code == 416:  # "range not satisfiable": the .part is as long as this mirror's file, or longer
                 part.unlink(missing_ok=True)
             raise Unfit(f"HTTP {error.code} {error.reason}") from None
     with contextlib.closing(response):
@@ -179,7 +179,7 @@ def _first_byte(response: "http.client.HTTPResponse", asked: int, size: int) -> 
 
 
 def _open(url: str, done: int, timeout: float) -> "http.client.HTTPResponse":
-    """Send the request in a thread of its own, so that looking up the name and trying each of its addresses, which
+    """Send the request in another thread, so that looking up the name and trying each of its addresses, which
     the socket's timeout does not bound, end in time too."""
     from urllib.request import Request
 
@@ -264,8 +264,8 @@ def _publish(part: pathlib.Path, final: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def _locked(path: pathlib.Path, name: str, log: Log) -> Iterator[None]:
-    """Hold the lock file while the block runs. The system frees it when a process dies; the empty file stays, for
-    deleting it would let a third process lock a new file of that name beside the second's."""
+    """Hold the lock file while the block runs. The system frees it when a process dies. The empty file stays: if
+    it were deleted, a third process could lock a new file of that name while the second still holds the old one."""
     with open(path, "ab") as file:
         told = False
         while not _try_lock(file.fileno()):
@@ -298,7 +298,7 @@ def cache_dir() -> pathlib.Path:
     """Return where data sets are kept: `$RAWCNN_DATA`, else `rawcnn` in the user's cache directory.
 
     That is `$XDG_CACHE_HOME` or `~/.cache` on Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows. The
-    directory need not exist yet. Raises `DataError` if there is no home directory to be found.
+    directory need not exist yet. Raises `DataError` if no home directory is found.
     """
     if chosen := os.environ.get("RAWCNN_DATA"):
         return pathlib.Path(chosen).expanduser()

@@ -1,7 +1,7 @@
 """Drawn digits: an endless supply of handwriting-like digits that rawcnn draws itself.
 
-Every digit starts as the control points of one of its styles (`rawcnn.data.strokes`). A hand drawn at random for it
-shakes, bends, slants and turns them, an elastic field distorts the pen's path, Pillow inks it, and the ink is fitted
+Every digit starts as the control points of one of its styles (`rawcnn.data.sets.strokes`). A hand drawn at random for
+it shakes, bends, slants and turns them, an elastic field distorts the pen's path, Pillow inks it, and the ink is fitted
 into the image as MNIST's was. Digit `i` of seed `s` depends on `(s, i)` alone, so any part of the supply can be drawn
 by itself. `coloured` prints them in colour, for nets that take RGB images.
 """
@@ -33,7 +33,7 @@ SUPERSAMPLING = 4
 """The ink is first drawn this many times larger, in black and white."""
 
 GRID = 15
-"""Points along each side of the elastic field; the page lies well inside it."""
+"""Points along each side of the elastic field; the page is well inside it."""
 
 CHUNK = 2**19
 """Values of coloured images that are computed at once: few enough to stay in the cache of the processor."""
@@ -74,7 +74,7 @@ def drawn_digits(
     """Draw digits `start` to `start + count - 1` of a supply: uint8 images [count, 28, 28, 1] and int32 labels [count].
 
     With `cache_dir` they are kept in a file there and read back the next time. A damaged file is drawn anew, and a
-    directory that cannot be written is no error: `log` gets a line about either, and progress lines of a long drawing.
+    directory that cannot be written is not an error: `log` gets a line about either, and about progress.
 
     Raises `UsageError` if `count` or `start` is negative or `seed` is outside 0..2**64-1.
 
@@ -95,14 +95,14 @@ def drawn_digits(
 
 
 def coloured(images: np.ndarray, seed: int, size: int = 32) -> np.ndarray:
-    """Print each drawn digit in an ink of its own on a paper of its own: uint8 [N, 28, 28, 1] to [N, size, size, 3].
+    """Print each drawn digit in its own ink on its own paper: uint8 [N, 28, 28, 1] to [N, size, size, 3].
 
     Ink and paper are drawn from all colours, whatever the digit, but differ by 64 to 192 in each of red, green and
     blue. So colour says nothing of the class, and neither does "dark on light". At size 32 the digit keeps its pixels
     and gets a margin of 2; at others, digit and margin are scaled by bilinear interpolation. The colours of image `i`
     depend on (seed, i) alone.
 
-    Raises `UsageError` if the images are no such array, `size` is below 16 or `seed` outside 0..2**64-1.
+    Raises `UsageError` if the images are another array, `size` is below 16 or `seed` outside 0..2**64-1.
 
     >>> images, labels = drawn_digits(10)
     >>> coloured(images, seed=0).shape

@@ -1,8 +1,8 @@
 """MNIST (LeCun, Bottou, Bengio and Haffner 1998, section III.A), and every data set in files of the same form.
 
 Fashion-MNIST (Xiao, Rasul and Vollgraf 2017) and KMNIST (Clanuwat et al. 2018) have files of the same names, and are
-told by the checksum of their training labels or by the name of their folder. EMNIST (Cohen et al. 2017) has names of
-its own; its images are stored with rows and columns exchanged, and its letters are labelled from 1.
+told by the checksum of their training labels or by the name of their folder. EMNIST (Cohen et al. 2017) has its
+own file names; its images are stored with rows and columns exchanged, and its letters are labelled from 1.
 """
 
 import hashlib
@@ -119,10 +119,10 @@ def load_emnist(directory: str | os.PathLike[str]) -> tuple[MnistArrays, tuple[s
     found = find_emnist(directory)
     whole = [name for name, files in found.items() if len(files) == len(REMOTES)]
     if len(whole) != 1:
-        sets = f"{' and '.join(found)} ({'several' if whole else 'none of them whole'})" if found else "no set"
+        sets = f"{' and '.join(found)} ({'several' if whole else 'none of them complete'})" if found else "no set"
         raise DataError(
             f"{directory} has {sets} of EMNIST: put the four files of one set, such as emnist-letters-train-images-"
-            "idx3-ubyte.gz, into a folder of its own."
+            "idx3-ubyte.gz, into a folder without other sets."
         )
     names = EMNIST[whole[0]]
     first = 1 if whole[0] == "letters" else 0

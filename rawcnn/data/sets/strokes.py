@@ -2,7 +2,7 @@
 
 A style is written as control points `x,y` on a page 100 wide and 100 high, x to the right and y downwards. The pen
 follows a natural cubic spline through them; `/` makes a corner at the point before it, and `;` lifts the pen.
-The number before a style is its share among the styles of its digit.
+The number before a style is the fraction of its digit's images that have it.
 
 >>> strokes = parse("12,8 85,8 / 50,55 40,100 ; 30,52 75,48")
 >>> strokes.points.shape, len(strokes.pieces)
@@ -250,7 +250,7 @@ def spline(points: np.ndarray) -> np.ndarray:
     from scipy.interpolate import CubicSpline
 
     chords = np.hypot(*np.diff(points, axis=0).T)
-    knots = np.append(0, np.cumsum(np.sqrt(chords)))  # centripetal: no loops where points lie close together
+    knots = np.append(0, np.cumsum(np.sqrt(chords)))  # centripetal: no loops where points are close together
     whole = np.arange(len(points))
     samples = np.linspace(0, whole[-1], whole[-1] * SAMPLES_PER_SPAN + 1)
     return CubicSpline(knots, np.eye(len(points)), bc_type="natural")(np.interp(samples, whole, knots))
