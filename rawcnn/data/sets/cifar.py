@@ -140,7 +140,7 @@ def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     The archive may be hostile, so it is read header by header, in bounded memory. A member with the name of such a
     file may have at most as many bytes as that file can have; all others are skipped. No path of the archive is used.
 
-    `tarfile` would not do: it reads long names of any size into memory, and treats a damaged header as the end of the archive.
+    `tarfile` would not do: it reads long names of any size into memory, and treats a damaged header as the end.
     """
     contents: dict[str, np.ndarray] = {}
     try:
