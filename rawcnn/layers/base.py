@@ -2,25 +2,36 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from rawcnn import ops
 from rawcnn.errors import UsageError
+from rawcnn.layers.arguments import check_shape, checked
 
 Activation = Callable[[tf.Tensor], tf.Tensor]
 Shape = tuple[int, ...]
 
 
 class Layer(tf.Module):
-    """What all layers share; see `rawcnn.layers` for the contract."""
+    """What all layers share; see `rawcnn.layers` for the contract.
+
+    A subclass hands `input_shape` and `out_shape` to this constructor, both without the batch axis. The arguments of
+    every subclass's constructor are checked before it runs: `UsageError` names the argument, the rule and the remedy.
+    """
 
     window = (1, 1)
 
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
+
     def __init__(self, input_shape: Sequence[int], out_shape: Sequence[int]):
         super().__init__(name=type(self).__name__.lower())
-        self.input_shape: Shape = tuple(int(d) for d in input_shape)
+        self.input_shape: Shape = check_shape(input_shape)
         self.out_shape: Shape = tuple(int(d) for d in out_shape)
 
     def __repr__(self) -> str:

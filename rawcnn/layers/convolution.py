@@ -44,7 +44,7 @@ class Conv2D(Layer):
         height, width, channels = ops.spatial(input_shape, "Conv2D")
         if channels % groups or filters % groups:
             raise UsageError(f"{channels} channels and {filters} filters cannot both be cut into {groups} groups.")
-        self.margin, self.padding = (padding, "VALID") if isinstance(padding, int) else (0, padding)
+        self.margin, self.padding = (0, padding) if isinstance(padding, str) else (int(padding), "VALID")
         out = [ops.window_shape(length + 2 * self.margin, size, stride, self.padding) for length in (height, width)]
         super().__init__(input_shape, (*out, filters))
         self.stride, self.groups, self.activation = stride, groups, activation

@@ -59,7 +59,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float = 0.5, *, input_shape: Sequence[int], seed: int = 0):
         if not 0 <= rate < 1:
-            raise UsageError(f"Dropout's rate is a share from 0 up to but not 1, not {rate}.")
+            raise UsageError(f"Dropout's rate is a fraction from 0 up to but not 1, not {rate}.")
         super().__init__(input_shape, input_shape)
         self.rate, self.seed = rate, seed
         self.calls = counter_variable()
@@ -92,6 +92,9 @@ class RBF(Layer):
     """
 
     def __init__(self, centres: np.ndarray, *, input_shape: Sequence[int], seed: int = 0):
+        centres = np.asarray(centres)
+        if centres.ndim != 2:
+            raise UsageError(f"RBF's centres are [K, D], two axes, not {centres.ndim}: {centres.shape}.")
         if tuple(input_shape) != centres.shape[1:]:
             raise UsageError(f"RBF has centres of {centres.shape[1]} numbers; the input has {tuple(input_shape)}.")
         super().__init__(input_shape, (len(centres),))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from rawcnn import ops
+from rawcnn.errors import UsageError
 from rawcnn.layers.base import Activation, Layer, activate, check_training
 from rawcnn.layers.variables import (
     bias_variable,
@@ -32,6 +33,7 @@ class LRN(Layer):
         seed: int = 0,
     ):
         ops.spatial(input_shape, "LRN")
+        ops.check_lrn_window(n)
         super().__init__(input_shape, input_shape)
         self.k, self.n, self.alpha, self.beta = k, n, alpha, beta
 
@@ -67,6 +69,10 @@ class BatchNorm(Layer):
         seed: int = 0,
     ):
         _, _, channels = ops.spatial(input_shape, "BatchNorm")
+        if not 0 <= momentum < 1:
+            raise UsageError(f"BatchNorm's momentum is a fraction from 0 up to but not 1, not {momentum}.")
+        if epsilon <= 0:
+            raise UsageError(f"BatchNorm's epsilon is above 0, not {epsilon}: 0.001 is usual.")
         super().__init__(input_shape, input_shape)
         self.momentum, self.epsilon, self.activation = momentum, epsilon, activation
         self.gamma = weight_variable((channels,), constant(1.0), name="gamma") if scale else None

@@ -32,7 +32,8 @@ class Subsample(Layer):
         seed: int = 0,
     ):
         height, width, channels = ops.spatial(input_shape, "Subsample")
-        super().__init__(input_shape, (height // size, width // size, channels))
+        out = [ops.window_shape(length, size, size, "VALID") for length in (height, width)]
+        super().__init__(input_shape, (*out, channels))
         self.size, self.activation, self.window = size, activation, (size, size)
         self.w = weight_variable((channels,), w_init, fan_in=size * size, seed=fold(seed, "w"))
         self.b = bias_variable((channels,), b_init, fan_in=size * size, seed=fold(seed, "b"))

@@ -3,27 +3,23 @@
 import inspect
 import keyword
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.errors import UsageError, did_you_mean
+from rawcnn.errors import UsageError
 from rawcnn.layers import Layer
+from rawcnn.layers.arguments import check_call, check_shape
 from rawcnn.layers.base import check_training
 from rawcnn.nets.precision import FLOAT32, Policy
 from rawcnn.nets.summary import summary, summary_html
 from rawcnn.ops.fast.forms import plain_ops
 from rawcnn.seeds import fold
 
-KERAS_NAMES = {
-    "kernel_size": "size", "pool_size": "size", "strides": "stride", "use_bias": "bias", "kernel_initializer": "w_init",
-    "bias_initializer": "b_init", "p": "rate",
-}  # fmt: skip
-"""What Keras and PyTorch call arguments, and what they are called here."""
-WHOLE = frozenset({"filters", "units", "size", "stride", "groups"})
+OF_THE_CHAIN = ("input_shape", "seed")
+"""Arguments that the chain gives to every layer, and a row does not."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +32,13 @@ class Row:
 
     def check(self) -> None:
         """Raise `UsageError` for arguments that the layer does not take, with the remedy."""
-        what = getattr(self.layer, "__name__", "The layer")
+        for key in OF_THE_CHAIN:
+            if key in self.kwargs:
+                raise UsageError(f"{key} is the chain's to say: give it to Chain(table, {key}=...), not to a row.")
         signature = inspect.signature(self.layer)
-        takes = signature.parameters
-        for key in self.kwargs.keys() - takes.keys():
-            ours = KERAS_NAMES.get(key)
-            remedy = f" It is called {ours!r} here." if ours in takes else did_you_mean(key, takes)
-            raise UsageError(f"{what} has no argument {key!r}.{remedy}")
-        try:
-            given = signature.bind_partial(*self.args, **self.kwargs).arguments
-        except TypeError as error:
-            raise UsageError(f"{what}: {error}. It takes {', '.join(takes)}.") from error
-        if isinstance(given.get("activation"), str):
-            raise UsageError(f"activation is a function, not {given['activation']!r}: write activation=tf.nn.relu.")
-        for key in WHOLE & given.keys():
-            value = given[key]
-            if isinstance(value, tuple | list):
-                raise UsageError(
-                    f"{key} is one number for both directions, not {value}: write {key}={value[0] if value else 3}."
-                )
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
-                raise UsageError(f"{key} is a whole number from 1 on, not {value!r}.")
+        others = [p for p in signature.parameters.values() if p.name not in OF_THE_CHAIN]
+        what = getattr(self.layer, "__name__", "The layer")
+        check_call(what, signature.replace(parameters=others), self.args, self.kwargs)
 
     def build(self, input_shape: Sequence[int], seed: int) -> Layer:
         return self.layer(*self.args, input_shape=input_shape, seed=seed, **self.kwargs)
@@ -75,8 +57,43 @@ def row(layer: Callable[..., Layer], **defaults: Any) -> Callable[..., Row]:
     >>> net = Chain((("conv1", conv(4, 3)), ("conv2", conv(8, 3, stride=2))), input_shape=(9, 9, 1))
     >>> net.conv2.out_shape
     (3, 3, 8)
+
+    The rows' arguments are checked when a `Chain` is built. Raises `UsageError` for what cannot be called.
     """
+    if not callable(layer):
+        raise UsageError(f"row takes a layer's class, not {layer!r}: write row(Conv2D).")
     return lambda *args, **kwargs: Row(layer, args, {**defaults, **kwargs})
+
+
+def _pairs(table: Iterable[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    """The entries of a table. Raises `UsageError` unless it has some, and all are pairs of a name and a row."""
+    rule = 'A table is pairs of a name and a row, as in (("flat", row(Flatten)()), ("logits", row(Dense)(10)))'
+    if isinstance(table, Row | str | Mapping) or not isinstance(table, Iterable):
+        raise UsageError(f"{rule}, not a {type(table).__name__}.")
+    entries = list(table)
+    if not entries:
+        raise UsageError(f"{rule}, but this one is empty.")
+    for number, entry in enumerate(entries, 1):
+        if not (isinstance(entry, tuple | list) and len(entry) == 2):
+            alone = isinstance(entry, str) and len(entries) == 2
+            comma = " A table of one row needs a comma after it: ((name, row),)." if alone else ""
+            is_what = f"{len(entry)} things" if isinstance(entry, tuple | list) else f"a {type(entry).__name__}"
+            raise UsageError(f"{rule}, but entry {number} is {is_what}.{comma}")
+    return entries
+
+
+def not_empty(x: tf.Tensor) -> tf.Tensor:
+    """`x` as it is; in a graph traced for any number of images, a check that there are some when it runs.
+
+    TensorFlow's convolution of no images has a wrong shape, which `ops.conv2d` mends where the number is known, and
+    without the check some row below would fail with a sentence about something else.
+    """
+    if x.shape[0] is not None:
+        return x
+    why = "A graph traced for any number of images needs at least one: pass over empty batches."
+    check = tf.raw_ops.Assert(condition=tf.shape(x)[0] > 0, data=[why])
+    with tf.control_dependencies([check]):
+        return tf.identity(x)
 
 
 class Chain(tf.Module):
@@ -99,12 +116,14 @@ class Chain(tf.Module):
         policy: Policy = FLOAT32,
     ):
         super().__init__(name="chain")
-        self.input_shape = tuple(int(d) for d in input_shape)
+        self.input_shape = check_shape(input_shape)
+        if not isinstance(policy, Policy):
+            raise UsageError(f"policy is a Policy, not {policy!r}: write policy=rawcnn.nets.precision.MIXED_BFLOAT16.")
         self.policy = policy
         self._row_names: tuple[str, ...] = ()
         self._head_of: dict[str, str] = {}  # row -> the head that hangs on it
         shape = self.input_shape
-        for name, pending in table:
+        for name, pending in _pairs(table):
             self._check_name(name)
             self._check_row(name, pending)
             try:
@@ -118,6 +137,11 @@ class Chain(tf.Module):
         self.out_shape = shape
         for name, (at, rows) in (heads or {}).items():
             self._check_name(name)
+            if at not in self._row_names:
+                raise UsageError(
+                    f"Head {name!r} hangs on row {at!r}, which is not in the table: choose one of "
+                    f"{', '.join(self._row_names)}."
+                )
             if at in self._head_of:
                 raise UsageError(f"Heads {self._head_of[at]!r} and {name!r} both hang on row {at!r}: one must move.")
             try:
@@ -130,6 +154,8 @@ class Chain(tf.Module):
 
     def _check_row(self, name: str, pending: object) -> None:
         if not isinstance(pending, Row):
+            if callable(pending) and getattr(pending, "__qualname__", "").startswith("row."):
+                raise UsageError(f"Row {name!r} has no arguments yet: call what row(...) gave, as in row(Flatten)().")
             kind = pending.__name__ if isinstance(pending, type) else type(pending).__name__
             raise UsageError(
                 f"Row {name!r} is {kind} itself, but a table needs rows that wait for their input's shape: write "
@@ -220,7 +246,7 @@ class Chain(tf.Module):
         x = tf.convert_to_tensor(x)
         if x.shape.rank != len(self.input_shape) + 1 or not x.shape[1:].is_compatible_with(self.input_shape):
             raise UsageError(f"The net takes images [N, {', '.join(map(str, self.input_shape))}], not {x.shape}.")
-        x = tf.cast(x, self.policy.compute)
+        x = tf.cast(not_empty(x), self.policy.compute)
         outputs: dict[str, tf.Tensor] = {}
         for name, layer in self.rows:
             with tf.name_scope(name):  # so that graphs and traces show the table's names

@@ -5,10 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from rawcnn import ops
 from rawcnn.data.views import SIX_WEIGHTS, six_views
 from rawcnn.errors import UsageError
 from rawcnn.layers import AveragePool, Dense, Dropout, Flatten, activate
-from rawcnn.nets.chain import Chain
+from rawcnn.nets.chain import Chain, not_empty
 
 
 def six_view_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
@@ -29,15 +30,15 @@ def dense_logits(net: Chain, x: tf.Tensor) -> tf.Tensor:
     check_dense(net)
     if x.shape[1] < net.input_shape[0] or x.shape[2] < net.input_shape[1]:
         raise UsageError(f"Dense evaluation of {net.input_shape} needs images at least as large, not {x.shape[1:]}.")
-    x = tf.cast(x, net.policy.compute)
+    x = tf.cast(not_empty(x), net.policy.compute)
     window: tuple[int, ...] = (1, 1)  # what the next Dense sees of x
     for _, layer in net.rows:
         if isinstance(layer, Flatten):
             window = layer.input_shape[:2]
         elif isinstance(layer, Dense):
             kernel = tf.reshape(tf.cast(layer.w, x.dtype), (*window, x.shape[-1], layer.out_shape[0]))
-            x = tf.nn.conv2d(x, kernel, 1, "VALID")
-            x = activate(x if layer.b is None else x + tf.cast(layer.b, x.dtype), layer.activation)
+            b = None if layer.b is None else tf.cast(layer.b, x.dtype)
+            x = activate(ops.conv2d(x, kernel, 1, "VALID", b), layer.activation)
             window = (1, 1)
         elif isinstance(layer, AveragePool) and layer.out_shape[:2] == (1, 1):
             x = tf.nn.avg_pool2d(x, layer.size, 1, "VALID")

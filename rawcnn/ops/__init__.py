@@ -13,7 +13,7 @@ from rawcnn.ops.convolution import (
     spatial,
     window_shape,
 )
-from rawcnn.ops.normalisation import batch_norm, lrn, normalise
+from rawcnn.ops.normalisation import batch_norm, check_lrn_window, lrn, normalise
 from rawcnn.ops.pooling import average_pool, subsample
 from rawcnn.ops.rbf import rbf_distance
 
@@ -21,6 +21,7 @@ __all__ = [
     "add_bias",
     "average_pool",
     "batch_norm",
+    "check_lrn_window",
     "connections",
     "conv2d",
     "gelu",

@@ -22,7 +22,8 @@ def window_shape(length: int, size: int, stride: int = 1, padding: str = "SAME")
     (55, 28)
     """
     if padding not in ("SAME", "VALID"):
-        raise UsageError(f"Padding {padding!r} is unknown: choose 'SAME' or 'VALID'.")
+        known = " in capitals" if str(padding).upper() in ("SAME", "VALID") else ""
+        raise UsageError(f"Padding {padding!r} is unknown: choose 'SAME' or 'VALID'{known}.")
     out = -(-length // stride) if padding == "SAME" else (length - size) // stride + 1
     if out < 1:
         raise UsageError(f"A {size}x{size} window does not fit into {length} pixels: enlarge the input or pad it.")

@@ -15,8 +15,7 @@ def lrn(x: tf.Tensor, *, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: 
     Caffe and PyTorch divide alpha by n: their alpha is `n` times this one. The sum over neighbours is a product with a
     band matrix; powers are taken in float32 when `x` is narrower. Raises `UsageError` for an even `n`.
     """
-    if n < 1 or n % 2 == 0:
-        raise UsageError(f"LRN needs an odd window of channels, not n={n}: the paper uses n=5.")
+    check_lrn_window(n)
     channels = np.arange(x.shape[-1])
     band = np.abs(channels[:, None] - channels) <= n // 2
     if fast("lrn"):
@@ -24,6 +23,12 @@ def lrn(x: tf.Tensor, *, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: 
     wide = x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, tf.float32)
     energy = tf.tensordot(wide * wide, tf.constant(band, wide.dtype), 1)
     return tf.cast(wide * tf.pow(k + alpha * energy, -beta), x.dtype)
+
+
+def check_lrn_window(n: int) -> None:
+    """Raise `UsageError` unless `n` channels can be a window of `lrn`: it is odd, with its channel in the middle."""
+    if n < 1 or n % 2 == 0:
+        raise UsageError(f"LRN needs an odd window of channels, not n={n}: the paper uses n=5.")
 
 
 def batch_norm(

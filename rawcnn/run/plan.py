@@ -23,7 +23,7 @@ from rawcnn.train.losses import LOSSES, softmax_cross_entropy
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import RECIPES, SCHEDULES, Recipe, choose_precision, recipe_of
 from rawcnn.train.schedules import Schedule
-from rawcnn.train.simple import set_policy
+from rawcnn.train.simple import HEAD_WEIGHT, set_policy
 from rawcnn.train.step import TrainState, TrainStep, make_train_step
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ def plan(
         partial(softmax_cross_entropy, label_smoothing=smoothing) if smoothing else loss,
         inputs.preprocess,
         shards=shards,
-        head_weights=recipe.head_weights,
+        head_weights=recipe.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
         timed=not settings.deterministic,
     )
     validate = inputs.evaluator(net, loss, shards=shards)
@@ -117,8 +117,7 @@ def recipe_for(settings: Settings, net: Chain | None = None) -> Recipe:
     if net is not None or (settings.net in NETS and settings.net not in RECIPES):
         if settings.recipe not in (None, "own"):
             raise UsageError(f"{settings.net} has no recipe {settings.recipe!r}: leave recipe out.")
-        heads = {} if net is None else {name: 0.3 for name, _, _ in net.heads}
-        return replace(OWN, head_weights=heads)
+        return OWN
     if settings.net not in NETS:
         raise UsageError(
             f"There is no net {settings.net!r}: choose one of {', '.join(NETS)}.{did_you_mean(settings.net, NETS)}"

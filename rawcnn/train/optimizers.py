@@ -44,10 +44,10 @@ class Optimizer(tf.Module):
         self._weights = _weights_of(trained, type(self).__name__)
         self.learning_rate = learning_rate if callable(learning_rate) else constant(checked_rate(learning_rate))
         self.weight_decay = weight_decay
-        self.factor = tf.Variable(1.0, trainable=False, name="factor")
+        self.factor = tf.Variable(1.0, trainable=False, name=f"{self.name}/factor")
         self.slots = {
             slot: {
-                name: tf.Variable(tf.zeros_like(w), trainable=False, name=f"{slot}/{name}")
+                name: tf.Variable(tf.zeros_like(w), trainable=False, name=f"{self.name}/{slot}/{name}")
                 for name, w in self._weights.items()
             }
             for slot in self.slot_names

@@ -12,7 +12,7 @@ from rawcnn.data.augment import pca_lighting, photometric, reflected_shift
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment
 from rawcnn.data.views import STANDARD, Crop, area_crop, random_crop, scale_jitter
-from rawcnn.errors import UsageError
+from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.machine import has_bfloat16
 from rawcnn.nets import precision
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16, Policy
@@ -169,9 +169,13 @@ def choose_precision(name: str, recipe: Recipe) -> tuple[Policy, str]:
 def recipe_of(net: str, name: str | None = None) -> Recipe:
     """The recipe `name` of `net`, or its first. Raises `UsageError` that lists what there is.
 
+    Nets of your own have no recipe here: `Run` and the command train them with `rawcnn.run.plan.OWN`.
+
     >>> recipe_of("alexnet", "paper").weight_decay
     0.0005
     """
+    if net not in RECIPES:
+        raise UsageError(f"There is no recipe for {net!r}.{did_you_mean(net, RECIPES)} Recipes: {', '.join(RECIPES)}.")
     recipes = RECIPES[net]
     name = name or next(iter(recipes))
     if name not in recipes:

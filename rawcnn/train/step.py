@@ -39,7 +39,7 @@ class TrainState(tf.Module):
         self.net, self.optimizer, self.decay = net, optimizer, decay
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         followed = {name: v for name, v in named_variables(net).items() if v.dtype.is_floating and decay}
-        self.averages = {name: tf.Variable(v, trainable=False, name="average") for name, v in followed.items()}
+        self.averages = {name: tf.Variable(v, trainable=False, name=f"average/{name}") for name, v in followed.items()}
 
     def update_averages(self) -> None:
         """Move the averages towards the variables; `step` counts the updates made."""

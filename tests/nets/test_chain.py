@@ -107,6 +107,16 @@ def test_precision_by_name(monkeypatch):
         ((("größe", conv(4, 3)),), "letters a to z"),
         ((("class", conv(4, 3)),), "no Python name"),
         (((1, conv(4, 3)),), "Row name 1 is no Python name"),
+        ((("a", conv(4, 3))), r"entry 1 is a str. A table of one row needs a comma after it: \(\(name, row\),\)"),
+        ([conv(4, 3)], r"A table is pairs of a name and a row, .* but entry 1 is a Row"),
+        ((TABLE[0], ("a", conv(4, 3), 5)), "entry 2 is 3 things"),
+        ({"a": conv(4, 3)}, "not a dict"),
+        (conv(4, 3), "not a Row"),
+        ((), "but this one is empty"),
+        ((("a", conv),), r"Row 'a' has no arguments yet: call what row\(...\) gave"),
+        ((("a", conv()),), "Row 'a': Conv2D lacks filters, size"),
+        ((("a", conv(4, 3, input_shape=(8, 8, 1))),), "Row 'a': input_shape is the chain's to say"),
+        ((("a", conv(4, 3, seed=1)),), "Row 'a': seed is the chain's to say"),
     ],
 )
 def test_errors_name_the_row(table, message):
@@ -118,6 +128,21 @@ def test_errors_name_the_row(table, message):
 def test_a_wrong_input_names_both_shapes(net, shape):
     with pytest.raises(UsageError, match=r"takes images \[N, 8, 8, 1\], not"):
         net(tf.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Chain(TABLE, input_shape=(None, 8, 8, 1)), "leave the batch axis out"),
+        (lambda: Chain(TABLE, input_shape=8), "input_shape is that of one image"),
+        (lambda: Chain(TABLE, input_shape=(8, 8, 1), policy="bfloat16"), "policy is a Policy, not 'bfloat16'"),
+        (lambda: Chain(TABLE, input_shape=(8, 8, 1), heads={"aux": ("conv9", TABLE)}), "hangs on row 'conv9'"),
+        (lambda: row("Conv2D"), "row takes a layer's class, not 'Conv2D'"),
+    ],
+)
+def test_errors_of_the_whole_net(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
 
 
 def test_two_heads_on_one_row_are_refused():

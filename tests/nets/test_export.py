@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import tensorflow as tf
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.errors import UsageError
 from rawcnn.nets import NETS
-from rawcnn.nets.inference import frozen
+from rawcnn.nets.inference import dense_logits, frozen
 from rawcnn.nets.precision import MIXED_BFLOAT16
 
 SMALL = {"alexnet": 99, "alexnet_bn": 99, "alexnet_valid": 227, "alexnet_one_tower": 227,
@@ -81,6 +82,20 @@ def test_training_as_a_tensor_is_refused(name):
     with pytest.raises(UsageError, match="training is a Python bool"):
         step(tf.zeros((1, *net.input_shape)), tf.constant(True))
     assert step(tf.zeros((1, *net.input_shape)), False).shape == (1, 10)
+
+
+def test_a_graph_for_any_number_of_images_refuses_none():
+    for name, run in (("lenet5_relu", lambda net, x: net(x)), ("vgg11", dense_logits)):
+        net = small(name)
+        shape = tf.TensorSpec((None, *net.input_shape), tf.float32)
+        logits = tf.function(partial(run, net), input_signature=[shape], autograph=False)
+        assert logits(tf.zeros((2, *net.input_shape))).shape == (2, 10)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="needs at least one: pass over empty batches"):
+            logits(tf.zeros((0, *net.input_shape)))
+
+
+def test_dense_logits_of_no_images():
+    assert dense_logits(small("vgg11"), tf.zeros((0, 40, 32, 3))).shape == (0, 10)
 
 
 @pytest.mark.parametrize("name", ["lenet5", "cifar_wide", "googlenet"])

@@ -15,11 +15,14 @@ from rawcnn.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool
 from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS, register_net
 from rawcnn.nets.chain import Chain, row
+from rawcnn.nets.precision import FLOAT32
 from rawcnn.run import ending, signals
 from rawcnn.run.classify import load_run
+from rawcnn.run.command import COMMANDS
 from rawcnn.run.record import Record
 from rawcnn.run.session import Run
 from rawcnn.train import checkpoints
+from rawcnn.train.recipes import recipe_of
 
 NAMES = tuple("0123456789")
 
@@ -202,6 +205,37 @@ def test_a_registered_net_needs_no_net_to_be_read_again(source, tmp_path, monkey
         del NETS["small_net"]
     with pytest.raises(UsageError, match="register it with"):
         Run(tmp_path / "run", data=source, resume=True).train()
+
+
+def with_a_head(input_shape=(28, 28, 1), num_classes=10, *, seed=0, policy=FLOAT32):
+    """A tiny net."""
+    flat, dense = row(Flatten), row(Dense)
+    table = (("pool", row(MaxPool)(7)), ("flat", flat()), ("out", dense(num_classes)))
+    head = (("flat", flat()), ("out", dense(num_classes)))
+    return Chain(table, input_shape=input_shape, heads={"aux": ("pool", head)}, seed=seed, policy=policy)
+
+
+def test_the_command_trains_and_reads_a_registered_net(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(NETS, "tiny", None)  # which is forgotten after the test
+    del NETS["tiny"]
+    register_net("tiny", with_a_head)
+    for name, *flags in (
+        ("train", "--net=tiny", "--smoke", "--run=r", "--epochs=1", "--precision=float32"),
+        ("classify", "--run=r", "--random=2"),
+        ("evaluate", "--run=r"),
+        ("nets",),
+        ("summary", "tiny"),
+    ):
+        COMMANDS[name].do([f"rawcnn {name}", *flags])
+    told = capsys.readouterr().out
+    assert "picture: classified.png" in told and told.count("test accuracy") >= 2 and "A tiny net." in told
+    assert load_run("r").net.out_shape == (10,) and load_run("r").record.settings.recipe == "own"
+    COMMANDS["train"].do(["rawcnn train", "--run=r", "--resume"])  # it is whole
+    with pytest.raises(UsageError, match="tiny has no recipe 'paper': leave recipe out"):
+        COMMANDS["train"].do(["rawcnn train", "--net=tiny", "--recipe=paper", "--run=s", "--smoke"])
+    with pytest.raises(UsageError, match="There is no recipe for 'tiny'"):
+        recipe_of("tiny")
 
 
 def test_one_answer_to_everything_is_explained(source, tmp_path, capsys):

@@ -85,6 +85,14 @@ def test_a_slot_for_each_trained_weight_and_no_other():
     assert slots == [f"optimizer/slots/{slot}/conv2/{name}" for slot in "mv" for name in "wb"]
 
 
+def test_slots_and_averages_carry_their_path_as_name():
+    net = net_of()
+    state = TrainState(net, Adam({"conv2": net.conv2}), decay=0.9)
+    own = {v.name for v in state.optimizer.variables if v.name.startswith("adam/")}
+    assert own == {"adam/factor:0", *(f"adam/{slot}/conv2/{name}:0" for slot in "mv" for name in "wb")}
+    assert {v.name for v in state.averages.values()} == {f"average/{name}:0" for name in named_variables(net)}
+
+
 @pytest.mark.parametrize(
     ("trained", "message"),
     [
