@@ -20,10 +20,15 @@ from rawcnn.seeds import fold
 class Conv2D(Layer):
     """Convolution with a bias (unless `bias=False`) and an optional activation. `[N, H, W, C] -> [N, H', W', filters]`.
 
-    `size` and `stride` are in pixels and the same in both directions; `padding` is "SAME", "VALID" or, as in PyTorch, a
-    number of pixels of 0 on every side; `groups` cuts channels and filters into so many parts that do not see each
-    other (Krizhevsky et al. 2012, section 3.2: two GPUs); `b_init` is a number or an initializer. Raises `UsageError`
-    when the window or the groups do not fit.
+    `size` and `stride` are in pixels and the same in both directions. `padding` is "SAME", "VALID" or, as in PyTorch, a
+    number of pixels of 0 on every side. `groups` cuts channels and filters into so many groups that do not see each
+    other (Krizhevsky et al. 2012, section 3.2: two GPUs). `w`, `[size, size, C / groups, filters]`, begins by `w_init`
+    (`lecun_normal` unless given), `b`, `[filters]`, by `b_init`, a number or an initializer. Raises `UsageError` when
+    the window or the groups do not fit.
+
+    >>> layer = Conv2D(96, 11, stride=4, padding="VALID", input_shape=(227, 227, 3))
+    >>> layer.out_shape, layer.num_params()  # the first row of AlexNet
+    ((55, 55, 96), 34944)
     """
 
     def __init__(

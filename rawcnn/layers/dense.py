@@ -19,7 +19,14 @@ from rawcnn.seeds import fold
 
 
 class Dense(Layer):
-    """Every output sees every input, plus a bias unless `bias=False`. `[N, D] -> [N, units]`."""
+    """Every output sees every input, plus a bias unless `bias=False`. `[N, D] -> [N, units]`.
+
+    `w`, `[D, units]`, begins by `w_init` (`lecun_normal` unless given), `b`, `[units]`, by `b_init`, a number or an
+    initializer. Raises `UsageError` for an input that is not flat.
+
+    >>> Dense(10, input_shape=(84,)).num_params()
+    850
+    """
 
     def __init__(
         self,
@@ -50,11 +57,16 @@ class Dense(Layer):
 
 
 class Dropout(Layer):
-    """In training, each number is 0 with probability `rate`, and else divided by 1 - `rate`. Any shape.
+    """In training, each number is 0 with probability `rate`, and otherwise divided by 1 - `rate`. Any shape.
 
     The papers multiply by 1 - `rate` outside training instead; the net is the same. Which numbers are dropped is a
     function of (`seed`, `calls`), and `calls`, which counts the training calls, is a variable that checkpoints keep: a
-    resumed run drops what an uninterrupted one would (Krizhevsky et al. 2012, section 4.2).
+    resumed run drops what an uninterrupted one would (Krizhevsky et al. 2012, section 4.2). Raises `UsageError` unless
+    `rate` is at least 0 and less than 1, and for a `training` that is not True or False.
+
+    >>> layer = Dropout(0.5, input_shape=(4,))
+    >>> layer(tf.ones((1, 4))).numpy()  # as it is, outside training
+    array([[1., 1., 1., 1.]], dtype=float32)
     """
 
     def __init__(self, rate: float = 0.5, *, input_shape: Sequence[int], seed: int = 0):
@@ -75,7 +87,11 @@ class Dropout(Layer):
 
 
 class Flatten(Layer):
-    """`[N, H, W, C] -> [N, H * W * C]`, in reading order."""
+    """An image as one row of numbers: pixel by pixel, and channel by channel. `[N, H, W, C] -> [N, H * W * C]`.
+
+    >>> Flatten(input_shape=(5, 5, 16)).out_shape
+    (400,)
+    """
 
     def __init__(self, *, input_shape: Sequence[int], seed: int = 0):
         super().__init__(input_shape, (math.prod(input_shape),))
@@ -88,7 +104,12 @@ class Flatten(Layer):
 class RBF(Layer):
     """Minus the squared Euclidean distance to fixed centres, so that larger means likelier. `[N, D] -> [N, K]`.
 
-    `centres` is `[K, D]`; the distances are taken in float32 when `x` is narrower (LeCun et al. 1998, eq. 7).
+    `centres` is `[K, D]`; the distances are taken in float32 when `x` is narrower. Raises `UsageError` unless the input
+    has D numbers (LeCun et al. 1998, eq. 7).
+
+    >>> layer = RBF(np.array([[0.0, 0.0], [1.0, 1.0]]), input_shape=(2,))
+    >>> layer(tf.constant([[1.0, 1.0]])).numpy()
+    array([[-2., -0.]], dtype=float32)
     """
 
     def __init__(self, centres: np.ndarray, *, input_shape: Sequence[int], seed: int = 0):

@@ -17,8 +17,8 @@ class Inception(Layer):
     """Four branches side by side, their outputs joined along the channels. `[N, H, W, C] -> [N, H, W, C']`.
 
     The six numbers are filters, in the order of the paper's table 1: 1x1; 3x3 after a reduction; 5x5 after a reduction;
-    and the projection of a 3x3 max pooling. Every convolution has a bias and the activation (Szegedy et al. 2014,
-    figure 2b and table 1).
+    and the projection of a 3x3 max pooling. Every convolution has a bias and the activation. Raises `UsageError` for an
+    input that is not an image (Szegedy et al. 2014, figure 2b and table 1).
 
     >>> module = Inception(64, 96, 128, 16, 32, 32, input_shape=(28, 28, 192))
     >>> module.out_shape, module.num_params(), module.conv5x5.w.shape

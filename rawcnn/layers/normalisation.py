@@ -17,9 +17,10 @@ from rawcnn.layers.variables import (
 
 
 class LRN(Layer):
-    """Local response normalisation across `n` channels; see `ops.lrn` (Krizhevsky et al. 2012, section 3.3).
+    """Local response normalisation across `n` neighbouring channels, by `ops.lrn`. `[N, H, W, C] -> [N, H, W, C]`.
 
-    Caffe's and PyTorch's `alpha` is `n` times this one.
+    The defaults are the paper's. Caffe's and PyTorch's `alpha` is `n` times this one. Raises `UsageError` for an even
+    `n` (Krizhevsky et al. 2012, section 3.3).
     """
 
     def __init__(
@@ -42,20 +43,24 @@ class LRN(Layer):
 
 
 ENOUGH = 1_000_000
-"""What `updates` of a `BatchNorm` is set to where its averages were not made by rawcnn, and so have seen enough."""
+"""`updates` of a `BatchNorm` whose averages come from elsewhere: they have seen enough."""
 
 
 class BatchNorm(Layer):
     """Each channel shifted and scaled to mean `beta` and deviation `gamma`. `[N, H, W, C] -> [N, H, W, C]`.
 
-    In training by the batch's own statistics, see `ops.batch_norm`; else by `moving_mean` and `moving_variance`. Each
-    training call moves these towards the batch's by a fraction of 1 - `momentum`, but call t at least by 1 / t: so
-    they are the mean over all batches until there are enough of these, and a short run can be tested. `updates`
-    counts the calls; a layer whose averages come from elsewhere has `updates` set to `ENOUGH`. A batch without images
-    changes nothing. `momentum` 0.99 and `epsilon` 0.001
-    are Keras's defaults, which the courses use; PyTorch's momentum of 0.1 is 0.9 here, its epsilon 1e-5. Statistics are
-    float32 whatever `x` is. `scale=False` leaves `gamma` out (Ioffe & Szegedy 2015, algorithms 1 and 2); an
-    `activation` comes last.
+    Training uses the batch's own statistics, see `ops.batch_norm`; testing uses `moving_mean` and `moving_variance`.
+    Each training call moves these towards the batch's by a fraction of 1 - `momentum`, but call t at least by 1 / t:
+    they are the mean over all batches until there are enough of these, and a short run can be tested. `updates` counts
+    the calls; a layer whose averages come from elsewhere has `updates` set to `ENOUGH`. A batch without images changes
+    nothing. `momentum` 0.99 and `epsilon` 0.001 are Keras's defaults, which the courses use; PyTorch's momentum of 0.1
+    is 0.9 here, its epsilon 1e-5. Statistics are float32 whatever `x` is. `scale=False` leaves `gamma` out; an
+    `activation` comes last. Raises `UsageError` unless `momentum` is at least 0 and less than 1 and `epsilon` is above
+    0, and for a `training` that is not True or False (Ioffe & Szegedy 2015, algorithms 1 and 2).
+
+    >>> layer = BatchNorm(input_shape=(28, 28, 6))
+    >>> layer.num_params(), layer.num_statistics()  # gamma and beta; the moving mean and variance
+    (12, 12)
     """
 
     def __init__(

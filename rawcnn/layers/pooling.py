@@ -18,7 +18,11 @@ from rawcnn.seeds import fold
 class Subsample(Layer):
     """LeNet's trainable subsampling: sum of each window, times a coefficient, plus a bias, then squashed.
 
-    `[N, H, W, C] -> [N, H / size, W / size, C]` with two parameters a map (LeCun et al. 1998, section II.B, layer S2).
+    `[N, H, W, C] -> [N, H // size, W // size, C]` with two parameters a map: `w` and `b` are `[C]`. The windows of
+    `size` pixels do not overlap. Raises `UsageError` when no window fits (LeCun et al. 1998, section II.B, layer S2).
+
+    >>> Subsample(2, input_shape=(28, 28, 6)).num_params()
+    12
     """
 
     def __init__(
@@ -64,16 +68,29 @@ class _Pool(Layer):
 
 
 class MaxPool(_Pool):
-    """Largest value of each window. `[N, H, W, C] -> [N, H', W', C]`; `stride` is `size` unless given."""
+    """Largest value of each window. `[N, H, W, C] -> [N, H', W', C]`.
+
+    `size` and `stride` are in pixels, and `stride` is `size` unless given; windows overlap where it is smaller, as in
+    AlexNet (Krizhevsky et al. 2012, section 3.4). `padding` is "SAME" or "VALID". Raises `UsageError` when no window
+    fits.
+
+    >>> MaxPool(3, 2, input_shape=(55, 55, 96)).out_shape
+    (27, 27, 96)
+    """
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         return tf.nn.max_pool2d(x, self.size, self.stride, self.padding)
 
 
 class AveragePool(_Pool):
-    """Mean of each window. `[N, H, W, C] -> [N, H', W', C]`; `stride` is `size` unless given.
+    """Mean of each window. `[N, H, W, C] -> [N, H', W', C]`.
 
-    With "SAME", padding does not count in the mean.
+    `size` and `stride` are in pixels, and `stride` is `size` unless given. `padding` is "SAME" or "VALID"; the pixels
+    that "SAME" adds do not count in the mean. Raises `UsageError` when no window fits.
+
+    >>> layer = AveragePool(2, input_shape=(2, 2, 1))
+    >>> layer(tf.reshape([1.0, 2.0, 3.0, 6.0], (1, 2, 2, 1))).numpy().item()
+    3.0
     """
 
     def __call__(self, x: tf.Tensor, *, training: bool = False) -> tf.Tensor:

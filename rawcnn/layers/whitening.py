@@ -18,7 +18,10 @@ class Whitening(Conv2D):
     with eigenvector v_i and eigenvalue l_i of their covariance, and one for its negative: K = 2 D. `look_at` computes
     them when a run begins; before that they are random. They are not trained, but saved like weights, so that a resumed
     run has the same. The bias, if there is one, is trained (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single
-    GPU", section 3.1).
+    GPU", section 3.1). Raises `UsageError` when the window does not fit.
+
+    >>> Whitening(2, input_shape=(32, 32, 3)).out_shape
+    (31, 31, 24)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A net applied to more than an image as it is: densely to a larger one, and to an image moved and mirrored."""
+"""Other ways to apply a net: densely to a larger image, to an image moved and mirrored, and with frozen weights."""
 
 import copy
 from typing import Any
@@ -57,7 +57,7 @@ def check_dense(net: Chain) -> None:
 
 
 def frozen(net: Chain) -> Chain:
-    """A twin of `net` to ask, not to train: its weights are constants, in the dtype that the net computes in.
+    """A twin of `net` for inference only: its weights are constants, in the dtype that the net computes in.
 
     A net casts its float32 weights whenever it is called; for a few images that takes longer than the images do.
     Later changes of `net` do not reach the twin. Batch normalisation's numbers stay float32.

@@ -24,6 +24,8 @@ NAMES = ("float32", "bfloat16", "auto")
 def parse(name: str) -> Policy:
     """The policy called `name`: "float32", "bfloat16", or "auto" (bfloat16 where the hardware has it).
 
+    Raises `UsageError` for another name.
+
     >>> parse("float32") == FLOAT32
     True
     """

@@ -7,12 +7,12 @@ from rawcnn.ops.fast.forms import fast
 
 
 def relu(x: tf.Tensor) -> tf.Tensor:
-    """`tf.nn.relu`. Any shape."""
+    """`max(x, 0)`, as `tf.nn.relu`. Any shape (Nair & Hinton 2010)."""
     return faster.relu(x) if fast("relu") and x.dtype == tf.bfloat16 else tf.nn.relu(x)
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
-    """`x Phi(x)`, Phi being the normal distribution's: ReLU with a round corner. Any shape (Hendrycks & Gimpel 2016).
+    """`x Phi(x)`, where Phi is the cumulative normal distribution. Any shape (Hendrycks & Gimpel 2016, section 2).
 
     >>> gelu(tf.constant([-1.0, 0.0, 1.0])).numpy().round(4)
     array([-0.1587,  0.    ,  0.8413], dtype=float32)
@@ -23,7 +23,7 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 def tanh(x: tf.Tensor) -> tf.Tensor:
-    """`tf.tanh`. Any shape."""
+    """The hyperbolic tangent, as `tf.tanh`: from -1 to 1. Any shape."""
     return faster.tanh(x) if fast("tanh") and x.dtype == tf.bfloat16 else tf.tanh(x)
 
 

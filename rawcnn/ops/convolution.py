@@ -34,7 +34,8 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b
     """`tf.nn.conv2d`, plus the bias `b` if there is one. `[N, H, W, C] -> [N, H', W', K]`.
 
     `w` is `[size, size, C, K]`, `b` `[K]`. Where another form of the convolution or of one of its gradients is known to
-    be faster, that is used (`rawcnn.ops.fast`).
+    be faster, that is used (`rawcnn.ops.fast`). A batch of no images gives none where the graph knows that N is 0; a
+    graph traced for any N must not be given an empty batch: TensorFlow's kernel returns a wrong shape.
     """
     if x.shape[0] == 0:
         y, form = _conv2d_of_nothing(x, w, stride, padding), None
@@ -54,7 +55,7 @@ def _conv2d_of_nothing(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) ->
 
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """`x + b`, `b` being one number per channel. `[N, H, W, C] -> [N, H, W, C]`."""
+    """`x + b`, where `b`, `[C]`, has one number for each channel. `[N, H, W, C] -> [N, H, W, C]`."""
     if fast("add_bias") and x.shape[-1] <= pointwise.FEW and x.shape[2]:
         return pointwise.add_bias(x, b)
     return tf.nn.bias_add(x, b)

@@ -39,6 +39,10 @@ def batch_norm(
     `y = gamma * (x - mean) / sqrt(variance + epsilon) + beta`, with the batch's biased variance, which is returned
     unbiased, times m / (m - 1) for m pixels (Ioffe & Szegedy 2015, algorithms 1 and 2). `gamma`, `beta` and the
     statistics are float32 when `x` is narrower.
+
+    >>> y, mean, variance = batch_norm(tf.reshape([1.0, 3.0], (2, 1, 1, 1)), tf.ones(1), tf.zeros(1))
+    >>> y.numpy().round(2).ravel(), mean.numpy(), variance.numpy()
+    (array([-1.,  1.], dtype=float32), array([2.], dtype=float32), array([2.], dtype=float32))
     """
     if x.dtype == tf.float64:  # the fused kernel has no such form
         mean, variance = tf.nn.moments(x, (0, 1, 2))

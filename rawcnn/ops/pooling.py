@@ -9,13 +9,13 @@ from rawcnn.ops.fast.forms import fast
 def subsample(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor, size: int = 2) -> tf.Tensor:
     """LeNet's S layers before squashing: the sum of each window times its map's coefficient, plus its map's bias.
 
-    `[N, H, W, C] -> [N, H/size, W/size, C]`; `w` and `b` are `[C]` (LeCun et al. 1998, section II.B, layer S2).
+    `[N, H, W, C] -> [N, H // size, W // size, C]`; `w` and `b` are `[C]` (LeCun et al. 1998, section II.B, layer S2).
     """
     return average_pool(x, size) * (w * size**2) + b
 
 
 def average_pool(x: tf.Tensor, size: int = 2) -> tf.Tensor:
-    """Mean over windows that do not overlap; a rest at the lower and right edge is dropped.
+    """Mean over windows of `size` pixels that do not overlap; what is left at the lower and right edge is dropped.
 
     `[N, H, W, C] -> [N, H // size, W // size, C]`. Equals `tf.nn.avg_pool2d(x, size, size, "VALID")`.
     """
