@@ -1,6 +1,7 @@
 """The end of a run: the weights that are tested, the pictures, and the last lines."""
 
 import html
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from rawcnn.run import album, pictures
 from rawcnn.run.directory import WEIGHTS
 from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
+from rawcnn.run.progress import columns_of, wrapped
 from rawcnn.run.record import Epoch, Record
 from rawcnn.train import checkpoints
 from rawcnn.train.evaluate import Evaluation, confusion_matrix
@@ -83,13 +85,15 @@ def finish(now: Standing) -> Result:
             else []
         )  # without matplotlib
     tell("")
+    columns = columns_of(sys.stdout)
     for line in _tested(record, tested, averaged=bool(ready.settings.average)):
-        tell(line)
+        tell(wrapped(line, columns))
     if remark := _one_answer(now, test):
-        tell(remark)
+        tell(wrapped(remark, columns))
     took = duration(time.perf_counter() - now.began)
     first = f"look at {directory / made[1]} first; " if len(made) > 1 else ""
-    tell(f"took {took}; {first}{directory} holds {', '.join([*made, WEIGHTS])}, history.jsonl and the checkpoints")
+    kept = f"{directory} holds {', '.join([*made, WEIGHTS])}, history.jsonl and the checkpoints"
+    tell(wrapped(f"took {took}; {first}{kept}", columns))
     tell(f"test loss {test.loss:.4f}")
     tell(f"test accuracy {test.accuracy:.2%}")
     return Result(directory, record.history, tested, record.best, test)

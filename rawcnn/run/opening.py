@@ -1,5 +1,6 @@
 """The start of a run: threads, what is said about a resumed one, and the lines that say what is going to happen."""
 
+import sys
 from collections.abc import Collection, Mapping
 
 import tensorflow as tf
@@ -9,6 +10,7 @@ from rawcnn.machine import cores, one_thread_per_op
 from rawcnn.nets.summary import summary
 from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
+from rawcnn.run.progress import columns_of, narrowed, wrapped
 from rawcnn.run.settings import Settings
 from rawcnn.train.recipes import Recipe, choose_precision
 
@@ -62,8 +64,10 @@ def _say_what_bends(settings: Settings, changed: Collection[str]) -> None:
 
 def say_start(ready: Plan, data: DataSet) -> None:
     """The data set, the net's table, and how it is trained and tested."""
-    tell(f"{data.describe()}\n\n{ready.settings.net}\n{summary(ready.net)}\n")
-    tell(f"{_machine(ready)}\n{_training(ready, data)}\n")
+    columns = columns_of(sys.stdout)
+    table = narrowed(str(summary(ready.net)), columns)
+    tell(f"{wrapped(data.describe(), columns)}\n\n{ready.settings.net}\n{table}\n")
+    tell(wrapped(f"{_machine(ready)}\n{_training(ready, data)}\n", columns))
 
 
 def _machine(ready: Plan) -> str:

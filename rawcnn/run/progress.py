@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from textwrap import wrap
 from typing import TextIO
 
 from rawcnn.run.output import encodable, tell
@@ -26,6 +27,32 @@ def fitted(pieces: Sequence[tuple[int, str]], columns: int | None) -> str:
     while columns and len(kept) > 1 and len("  ".join(text for _, text in kept)) > columns:
         kept.remove(max(kept))
     return "  ".join(text for _, text in kept)
+
+
+def wrapped(text: str, columns: int | None) -> str:
+    """`text` with line breaks between words where a line is longer than `columns`.
+
+    >>> wrapped("tested: the weights of epoch 2", columns=24)
+    'tested: the weights of\\nepoch 2'
+    """
+    if columns is None:
+        return text
+    lines = (wrap(line, columns, break_long_words=False, break_on_hyphens=False) or [""] for line in text.split("\n"))
+    return "\n".join("\n".join(parts) for parts in lines)
+
+
+def narrowed(table: str, columns: int | None) -> str:
+    """`table` without the last columns that `columns` letters do not hold; two blanks stand between its columns.
+
+    >>> print(narrowed("row   output   parameters\\nconv  28x28x6         156", columns=20))
+    row   output
+    conv  28x28x6
+    """
+    lines = table.split("\n")
+    if columns is None or max(map(len, lines)) <= columns:
+        return table
+    gaps = [at for at in range(1, columns + 1) if not any(line[at : at + 2].strip() for line in lines)]
+    return "\n".join(line[: gaps[-1]].rstrip() for line in lines) if gaps else table
 
 
 def live_line(now: Progress, columns: int | None = None) -> str:

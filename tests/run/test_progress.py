@@ -1,13 +1,16 @@
 """Lines of progress: they fit the terminal, whole pieces or none, and any encoding."""
 
 import io
+import re
 import sys
 from dataclasses import replace
 
 import pytest
 
+from rawcnn.nets import NETS
+from rawcnn.nets.summary import summary
 from rawcnn.run import output, progress
-from rawcnn.run.progress import Display, columns_of, epoch_line, live_line
+from rawcnn.run.progress import Display, columns_of, epoch_line, live_line, narrowed, wrapped
 from rawcnn.run.record import Epoch
 from rawcnn.train.fit import Progress
 
@@ -37,6 +40,20 @@ def test_what_matters_most_stays_longest():
 def test_an_epoch_without_validation():
     row = Epoch(3, 1500, 0.1234, 0.97, None, None, 0.001, 12.34, 52103.4)
     assert epoch_line(row, 10, None) == "epoch  3/10  loss 0.1234  acc 97.00%  12s  52,103 img/s"
+
+
+@pytest.mark.parametrize("columns", [30, 39, 43, 60, 79])
+def test_text_breaks_between_words_and_tables_between_columns(columns):
+    text = "adam, learning rate 0.003 falling along a cosine, batches of 20\n\ntested at the end: the last epoch"
+    lines = wrapped(text, columns).split("\n")
+    assert max(map(len, lines)) <= columns and "" in lines and wrapped(text, columns).split() == text.split()
+    table = str(summary(NETS["lenet5"]()))
+    rows, whole = narrowed(table, columns).split("\n"), table.split("\n")
+    assert max(map(len, rows)) <= columns and len(rows) == len(whole)
+    for kept, line in zip(rows, whole, strict=True):
+        assert re.split("  +", line)[: len(re.split("  +", kept))] == re.split("  +", kept)
+    assert len(re.split("  +", rows[0])) == {30: 2, 39: 3, 43: 4, 60: 5, 79: 6}[columns]
+    assert wrapped(text, None) == text and narrowed(table, None) == table
 
 
 class Terminal(io.StringIO):
