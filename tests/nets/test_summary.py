@@ -99,7 +99,7 @@ class Cells(html.parser.HTMLParser):
 def test_printing_a_net_shows_the_summary_and_a_notebook_its_table():
     net = NETS["cifar_fast"]()
     assert str(net) == repr(net) == summary(net)
-    assert repr(net.conv1) == "<Conv2D: (32, 32, 3) -> (31, 31, 24), 312 parameters>"
+    assert repr(net.conv1) == "<Whitening: (32, 32, 3) -> (31, 31, 24), 0 parameters>"
     reader = Cells()
     reader.feed(net._repr_html_())
     lines = [re.split(r"  +", line) for line in summary(net).splitlines()[:-1]]
