@@ -12,6 +12,8 @@ EXTRAS = {
     "plots": ["matplotlib>=3.8"],
     "convert": ["h5py>=3.11"],
     "tensorboard": ["tensorboard>=2.21"],
+    "onnx": ["tf2onnx>=1.17", "onnxruntime>=1.20"],
+    "tflite": ["ai-edge-litert>=2.0"],
     "bench": ["keras>=3.12", "torch>=2.5", "matplotlib>=3.8"],
     "test": [
         "pytest>=8",

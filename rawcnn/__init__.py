@@ -65,6 +65,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.nets import register_net as register_net
     from rawcnn.nets.chain import Chain as Chain
     from rawcnn.nets.chain import row as row
+    from rawcnn.nets.folding import fold_batch_norm as fold_batch_norm
     from rawcnn.nets.precision import FLOAT32 as FLOAT32
     from rawcnn.nets.precision import MIXED_BFLOAT16 as MIXED_BFLOAT16
     from rawcnn.nets.precision import Policy as Policy
@@ -72,6 +73,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.nets.weights import load_weights as load_weights
     from rawcnn.nets.weights import save_weights as save_weights
     from rawcnn.run.classify import load_run as load_run
+    from rawcnn.run.export import export as export
     from rawcnn.run.session import Run as Run
     from rawcnn.train.evaluate import Evaluation as Evaluation
     from rawcnn.train.evaluate import confusion_matrix as confusion_matrix
@@ -106,6 +108,7 @@ _FROM = {
     "layers.variables": "glorot_uniform he_normal lecun_normal named_variables named_weights",
     "nets.chain": "Chain row",
     "nets": "create_net list_nets register_net",
+    "nets.folding": "fold_batch_norm",
     "nets.summary": "summary",
     "nets.weights": "load_weights save_weights",
     "nets.precision": "FLOAT32 MIXED_BFLOAT16 Policy",
@@ -126,6 +129,7 @@ _FROM = {
     "train.recipes": "Recipe recipe_of",
     "run.session": "Run",
     "run.classify": "load_run",
+    "run.export": "export",
     "machine": "one_thread_per_op",
 }
 """Module -> the names that come from it; `name=other` where it is called `other` there."""

@@ -11,7 +11,7 @@ from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError, UsageError, did_you_mean
 from rawcnn.nets import NETS, input_shape
 from rawcnn.nets.summary import summary
-from rawcnn.run import cli, pictures
+from rawcnn.run import cli, export_command, pictures
 from rawcnn.run.classify import Classifier, load_run
 from rawcnn.run.flags import HelpAsked, read_flags
 from rawcnn.run.given import data_of
@@ -231,6 +231,7 @@ COMMANDS: Mapping[str, Command] = {
     "train": Command("train a net; all results go into a run directory", _train),
     "classify": Command("read images of your own with a trained run", classify),
     "evaluate": Command("test a trained run again, with other crops or other data", _evaluate),
+    "export": Command("write a trained net as SavedModel, ONNX or TFLite", export_command.command),
     "summary": Command("print the table of a net", _summary),
     "nets": Command("list all nets", _nets),
 }

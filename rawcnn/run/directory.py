@@ -145,6 +145,22 @@ def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
     return dict(line.removeprefix("--").split("=", 1) for line in lines)
 
 
+def check_not_in_use(directory: str | os.PathLike[str]) -> None:
+    """Raise `RunError` if a process is writing the run in `directory`; nothing is written here."""
+    try:
+        import fcntl
+
+        with open(Path(directory, LOCK), encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{directory} is being written by process {lock.read()}: wait for its end, or stop it."
+                ) from None
+    except (ImportError, OSError):  # no such locks on this system, or no lock: nobody writes
+        return
+
+
 def similar(path: Path) -> str:
     """The question whether a directory next to `path`, with a name like it, is meant; else nothing."""
     try:

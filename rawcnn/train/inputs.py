@@ -218,9 +218,9 @@ class Inputs:
     def shown(self, images: tf.Tensor) -> tf.Tensor:
         """What the net is given for images `[N, *image_shape]` in 0 ... 255: their test view, preprocessed."""
         if not self.of_files and self.test_crop is not None:
-            count = tf.shape(images)[0]
-            heights, widths = (tf.repeat(length, count) for length in self.image_shape[:2])
-            images = take_boxes(images, *self.test_crop(heights, widths, tf.zeros(2, tf.int64)), self.size)[:, 0]
+            height, width, _ = self.image_shape
+            box = self.test_crop(tf.constant([height]), tf.constant([width]), tf.zeros(2, tf.int64))  # one for all
+            images = take_boxes(images, *box, self.size)[:, 0]
         return self.preprocess(images)
 
 

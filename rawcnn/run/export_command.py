@@ -1,0 +1,42 @@
+"""`rawcnn export`: a trained run for other programs, on the command line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rawcnn.errors import UsageError
+from rawcnn.run.export import FORMATS, NAMES, export
+from rawcnn.run.flags import read_flags
+from rawcnn.run.output import tell
+from rawcnn.run.settings import FIRST, setting
+
+USAGE = (
+    "usage: rawcnn export --run=DIR [--format=saved_model|onnx|tflite] [--out=PATH]\n"
+    "Writes a trained net for other programs: uint8 images in, probabilities out, preprocessing inside.\n"
+    "Its answers are compared with the run's before it is kept."
+)
+
+
+@dataclass(frozen=True)
+class ExportFlags:
+    """What `rawcnn export` is told."""
+
+    run: str | None = setting(None, FIRST, "Directory of the run whose net is exported.", path=True)
+    format: str = setting("saved_model", FIRST, "onnx and tflite need the extra of that name.", choices=FORMATS)
+    out: str | None = setting(
+        None, FIRST, f"What to write. By default {', '.join(NAMES.values())} in the run's directory.", path=True
+    )  # fmt: skip
+    data_dir: str | None = setting(None, FIRST, "Where the run's data are now, for the comparison.", path=True)
+
+
+def command(argv: list[str]) -> None:
+    """Export the run that `argv` names; print how the export compares with the run, and where it is."""
+    told, words = read_flags(argv, ExportFlags, usage=USAGE)
+    flags = ExportFlags(**told)
+    if words:
+        raise UsageError(f"{words[0]!r} is no flag. See rawcnn export --help.")
+    if flags.run is None:
+        raise UsageError("Which run? Name its directory with --run=DIR.")
+    path = Path(flags.run, NAMES[flags.format]) if flags.out is None else Path(flags.out)
+    done = export(flags.run, path, format=flags.format, data_dir=flags.data_dir)
+    tell(str(done))
+    tell(f"{done.path}: takes uint8 images, gives probabilities")
