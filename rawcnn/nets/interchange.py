@@ -54,7 +54,8 @@ def to_torch(net: Chain) -> dict[str, np.ndarray]:
             arrays[f"{module}.{TORCH_COUNTER}"] = np.array(0, np.int64)
         else:
             arrays[f"{module}.weight"] = _in_torch_order(parts["w"], maps.get(row))
-            arrays[f"{module}.bias"] = parts["b"]
+            if "b" in parts:
+                arrays[f"{module}.bias"] = parts["b"]
     return arrays
 
 
@@ -66,7 +67,7 @@ def _rows(net: Chain) -> dict[str, Parts]:
             row, _, part = name.rpartition("/")
             rows.setdefault(row, {})[part] = variable.numpy()
     for row, parts in rows.items():
-        known = parts["w"].ndim in (2, 4) if parts.keys() == {"w", "b"} else parts.keys() <= set(NORM_PARTS)
+        known = parts["w"].ndim in (2, 4) if "w" in parts else parts.keys() <= set(NORM_PARTS)
         if not known:
             raise UsageError(f"Row {row!r} cannot be written: neither Keras nor PyTorch has a layer like it.")
     return rows

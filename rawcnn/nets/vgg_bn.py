@@ -52,7 +52,7 @@ def vgg11_bn(
     drop7    Dropout    4096                   0              0              342
     logits   Dense      1000           4,097,000      4,096,000              342
     total                            132,868,840  7,609,090,048
-    with moving averages: 132,874,344
+    with numbers that are not trained: 132,874,344
     """
     return vgg("A", input_shape, num_classes, batch_norm=True, include_top=include_top, seed=seed, policy=policy)
 
@@ -102,7 +102,7 @@ def vgg13_bn(
     drop7    Dropout    4096                   0               0              348
     logits   Dense      1000           4,097,000       4,096,000              348
     total                            133,053,736  11,308,466,176
-    with moving averages: 133,059,624
+    with numbers that are not trained: 133,059,624
     """
     return vgg("B", input_shape, num_classes, batch_norm=True, include_top=include_top, seed=seed, policy=policy)
 
@@ -158,7 +158,7 @@ def vgg16_bn(
     drop7    Dropout    4096                   0               0              404
     logits   Dense      1000           4,097,000       4,096,000              404
     total                            138,365,992  15,470,264,320
-    with moving averages: 138,374,440
+    with numbers that are not trained: 138,374,440
     """
     return vgg("D", input_shape, num_classes, batch_norm=True, include_top=include_top, seed=seed, policy=policy)
 
@@ -220,6 +220,6 @@ def vgg19_bn(
     drop7    Dropout    4096                   0               0              460
     logits   Dense      1000           4,097,000       4,096,000              460
     total                            143,678,248  19,632,062,464
-    with moving averages: 143,689,256
+    with numbers that are not trained: 143,689,256
     """
     return vgg("E", input_shape, num_classes, batch_norm=True, include_top=include_top, seed=seed, policy=policy)

@@ -66,6 +66,7 @@ def plan(
     Raises `UsageError` if settings, net and data do not fit each other.
 
     >>> from rawcnn.data.sets.drawn import drawn_digits
+    >>> from rawcnn.data.source import Source
     >>> images, labels = drawn_digits(60)
     >>> source = Source(images, labels, tuple("0123456789"))
     >>> ready = plan(Settings("lenet5_relu", batch_size=20), DataSet("drawn", source, source, source))

@@ -106,7 +106,7 @@ def test_matplotlibs_own_letters_need_no_search(installed, monkeypatch):
 def test_every_text_of_a_picture_is_looked_at(tmp_path, installed, monkeypatch):
     installed(write_font(tmp_path / "a.ttf", "Both", CAT + DOG))
     drawn = []
-    monkeypatch.setattr("rawcnn.run.pictures.save", lambda figure, path: drawn.append(figure) or png_of(figure))
+    monkeypatch.setattr("rawcnn.run.confusion.save", lambda figure, path: drawn.append(figure) or png_of(figure))
     save_confusion(np.array([[3, 1], [0, 2]]), [CAT, DOG], "c.png", title="t")
     (axes,) = [axes for axes in drawn[0].axes if axes.get_xlabel() == "predicted"]
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):

@@ -66,6 +66,7 @@ CASES = [  # each optimizer with both ways of calling; not every combination
     ("sgd", np.inf, AT_ONCE, 1), ("sgd", np.nan, ONE_BY_ONE, 2),
     ("momentum", 1e38, ONE_BY_ONE, 1), ("momentum", np.nan, AT_ONCE, 2),
     ("nesterov", np.nan, ONE_BY_ONE, 1), ("nesterov", np.inf, AT_ONCE, 2),
+    ("muon", np.nan, AT_ONCE, 1), ("muon", np.inf, ONE_BY_ONE, 2),
 ]  # fmt: skip
 
 
