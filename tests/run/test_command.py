@@ -76,7 +76,8 @@ def test_a_run_is_tested_again_and_asked(whole, monkeypatch, capsys, tmp_path):
     picture = tmp_path / "x.png"
     out = say(monkeypatch, capsys, "classify", f"--run={run}", "--index=3,14", f"--out={picture}").out
     assert re.findall(r"^test image (\d+): \d \((?:right|wrong: \d)\)$", out, re.MULTILINE) == ["3", "14"]
-    assert re.search(r"^[012] of 2 right$", out, re.MULTILINE) and Image.open(picture).size[0] > 100
+    with Image.open(picture) as drawn:
+        assert re.search(r"^[012] of 2 right$", out, re.MULTILINE) and drawn.size[0] > 100
     one, other = (
         say(monkeypatch, capsys, "classify", f"--run={run}", "--random=4", f"--out={picture}").out for _ in range(2)
     )
