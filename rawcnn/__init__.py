@@ -132,12 +132,8 @@ _FROM = {
     "run.export": "export",
     "machine": "one_thread_per_op",
 }
-"""Module -> the names that come from it; `name=other` where it is called `other` there."""
-_WHERE = {
-    name: (f"rawcnn.{module}", there or name)
-    for module, names in _FROM.items()
-    for name, _, there in (entry.partition("=") for entry in names.split())
-}
+"""Module -> the names that come from it."""
+_WHERE = {name: (f"rawcnn.{module}", name) for module, names in _FROM.items() for name in names.split()}
 
 __all__ = sorted(_WHERE)
 

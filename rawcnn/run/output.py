@@ -35,6 +35,6 @@ def _give_up(stream: TextIO, error: OSError) -> None:
             )
     # What is still buffered would fail again, at the latest when Python exits (status 120).
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError):  # a stream that is no file has no number
+    with suppress(OSError):  # a stream that is not a file has no number
         os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
