@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -109,8 +108,8 @@ def soak(args: argparse.Namespace, directory: Path) -> dict[str, object]:
     text = log.read_text(encoding="utf-8", errors="replace")
     if status != 0:
         raise RuntimeError(f"the run ended with status {status}:\n{text[-2000:]}")
-    counted = re.search(rf"step +{epochs * per_epoch}/(\d+)", text)
-    if counted is None or int(counted[1]) != epochs * per_epoch:
+    last = json.loads((run / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    if last["step"] != epochs * per_epoch:
         raise RuntimeError(f"the run did not make {epochs * per_epoch} steps: is --images right?\n{text[-2000:]}")
     early, late, grown = growth(samples, epochs * per_epoch)
     return {

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class RawcnnError(Exception):
@@ -35,6 +36,16 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     plain = {_plain(name): name for name in known}
     close = difflib.get_close_matches(_plain(str(given)), plain, n=1, cutoff=0.75)
     return f" Did you mean {plain[close[0]]!r}?" if close else ""
+
+
+def similar_path(path: Path) -> str:
+    """A question to append to an error about a `path` that does not exist, or "" where no neighbour has such a name."""
+    try:
+        names = [one.name for one in path.parent.iterdir() if one.name != path.name]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f" Did you mean {path.parent / close[0]}?" if close else ""
 
 
 def _plain(name: str) -> str:

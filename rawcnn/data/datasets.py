@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from rawcnn.data.sets.download import cache_dir
 from rawcnn.data.sets.drawn import coloured, drawn_digits
 from rawcnn.data.sets.mnist import DIGITS, SAME_FILES, find_emnist, find_idx_files, load_emnist, load_mnist, told
 from rawcnn.data.source import Labelled, Source, html_table
-from rawcnn.errors import DataError, DownloadError, UsageError
+from rawcnn.errors import DataError, DownloadError, UsageError, did_you_mean, similar_path
 
 DRAWN_TRAIN, DRAWN_TEST = 60_000, 10_000  # as many as MNIST has
 DRAWN_COLOUR_SHARE = 6  # a colour net takes longer, so it gets a sixth of them
@@ -210,7 +209,7 @@ def load(
     and nothing is downloaded.
     """
     if name not in NAMES:
-        raise UsageError(f"Unknown data set {name!r}{_near(name)}: choose one of {', '.join(NAMES)}.")
+        raise UsageError(f"There is no data set {name!r}.{did_you_mean(name, NAMES)} Choose one of {', '.join(NAMES)}.")
     if not 0 < sample <= 1:
         raise UsageError(f"The sample is a fraction above 0 and up to 1, not {sample}.")
     directory = None if data_dir is None else _directory(data_dir)
@@ -259,7 +258,8 @@ def load_dataset(
     if name not in NAMES:
         if not Path(name).expanduser().exists() and os.sep not in name:
             raise UsageError(
-                f"{name!r} is neither a data set nor a directory{_near(name)}. Data sets: {', '.join(KNOWN)}."
+                f"{name!r} is neither a data set nor a directory.{did_you_mean(name, KNOWN)} "
+                f"Data sets: {', '.join(KNOWN)}."
             )
         name, data_dir = "auto", name
         if _recognise(_directory(data_dir)) == "folder":
@@ -313,9 +313,7 @@ def _directory(given: str | os.PathLike[str]) -> Path:
     if path.name == CIFAR10_ARCHIVE.name and path.is_file():
         return path.parent
     if not path.exists():
-        near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else []
-        hint = f" Did you mean {path.with_name(near[0])}?" if near else " Check the spelling."
-        raise DataError(f"{path} does not exist.{hint}")
+        raise DataError(f"{path} does not exist.{similar_path(path) or ' Check the spelling.'}")
     if not path.is_dir():
         suffix = path.suffix.lower()
         what = next((what for suffixes, what in NOT_DATA.items() if suffix in suffixes), "a file. Name its folder")
@@ -325,11 +323,6 @@ def _directory(given: str | os.PathLike[str]) -> Path:
 
 def _recognise(directory: Path) -> str:
     return next(name for name, known in KNOWN.items() if known.found_in(directory))
-
-
-def _near(name: str) -> str:
-    near = get_close_matches(name.lower(), NAMES, 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:

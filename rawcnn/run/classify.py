@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from rawcnn.errors import RunError, UsageError
+from rawcnn.errors import RunError, UsageError, similar_path
 from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.weights import assign
-from rawcnn.run.directory import similar
 from rawcnn.run.record import Record
 from rawcnn.train import checkpoints
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs, Seen
@@ -66,7 +65,7 @@ def load_run(directory: str | os.PathLike[str], net: Build = None) -> Classifier
     saved = checkpoints.newest(path) if path.is_dir() else None
     if saved is None:
         what = "holds no checkpoint of rawcnn" if path.is_dir() else "does not exist"
-        raise RunError(f"{path} {what}.{similar(path)} Train a net with rawcnn train --run={path}.")
+        raise RunError(f"{path} {what}.{similar_path(path)} Train a net with rawcnn train --run={path}.")
     record = Record.of(saved)
     if record.stops_early and record.best:
         saved = checkpoints.read(checkpoints.path_of(path, record.best.step))

@@ -1,6 +1,5 @@
 """A run's directory: one process at a time, refused when used, and a history that survives a kill."""
 
-import difflib
 import json
 import os
 import re
@@ -9,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from rawcnn.errors import RunError
+from rawcnn.errors import RunError, similar_path
 from rawcnn.files.whole import whole_file
 
 HISTORY, FLAGS, WEIGHTS, LOCK = "history.jsonl", "flags.txt", "weights.npz", "run.lock"
@@ -37,7 +36,7 @@ class RunDir:
         self._rows: list[dict[str, Any]] = []
         if resume and not (self.path / FLAGS).is_file() and not any(self.path.glob("ckpt-*.npz")):
             raise RunError(
-                f"{self.path} holds no run to resume.{similar(self.path)} Check --run, or leave --resume out."
+                f"{self.path} holds no run to resume.{similar_path(self.path)} Check --run, or leave --resume out."
             )
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
@@ -159,16 +158,6 @@ def check_not_in_use(directory: str | os.PathLike[str]) -> None:
                 ) from None
     except (ImportError, OSError):  # no such locks on this system, or no lock: nobody writes
         return
-
-
-def similar(path: Path) -> str:
-    """The question whether a directory next to `path`, with a name like it, is meant; else nothing."""
-    try:
-        names = [one.name for one in path.parent.iterdir() if one.is_dir() and one.name != path.name]
-    except OSError:
-        return ""
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f" Did you mean {path.parent / close[0]}?" if close else ""
 
 
 def unused_name(net: str, dataset: str, base: str | os.PathLike[str] = "runs") -> Path:

@@ -1,14 +1,12 @@
 """The data of a run: loaded by name, or what a user gives, cut into training, validation and test images."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rawcnn.data import datasets
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import Labelled
 from rawcnn.errors import DataError, UsageError
 from rawcnn.nets import input_shape
-from rawcnn.run.directory import similar
 from rawcnn.run.output import tell
 from rawcnn.run.settings import Settings
 
@@ -54,9 +52,6 @@ def _count(train: Labelled, settings: Settings) -> int:
 
 
 def _load(settings: Settings, shape: tuple[int, ...]) -> DataSet:
-    if settings.data_dir and not Path(settings.data_dir).exists():
-        path = Path(settings.data_dir)
-        raise DataError(f"{path} does not exist.{similar(path)} Check data_dir.")
     limit = (SMOKE_IMAGES if shape[0] <= LARGE else SMOKE_LARGE_IMAGES) if settings.smoke else None
     assert settings.validation is not None
     return datasets.load(

@@ -319,7 +319,7 @@ def test_load_dataset_takes_names_and_paths(cifar_dir, tmp_path, rng, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert datasets.load_dataset("photos").train.shape == (None, None, 3)
     assert datasets.load_dataset("photos", colour=False).train.shape == (None, None, 1)
-    with pytest.raises(UsageError, match=r"'minst' is neither a data set nor a directory .did you mean 'mnist'"):
+    with pytest.raises(UsageError, match=r"'minst' is neither a data set nor a directory\. Did you mean 'mnist'\?"):
         datasets.load_dataset("minst")
     with pytest.raises(DataError, match="my/photos does not exist"):
         datasets.load_dataset("my/photos")

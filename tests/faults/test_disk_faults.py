@@ -15,7 +15,7 @@ import pytest
 from rawcnn.errors import RunError
 from rawcnn.run.directory import HISTORY, RunDir
 from rawcnn.train import checkpoints
-from tests.command import ROOT, TRAIN, write_digits
+from tests.command import ROOT, TRAIN, history_of, write_digits
 from tests.faults.kill_runs import arrays_of
 from tests.faults.test_corruption import state_of
 
@@ -171,7 +171,7 @@ def assert_same_end(run, whole):
     assert list(ours) == list(theirs)
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name])
-    assert (run / HISTORY).read_bytes() == (whole / HISTORY).read_bytes()
+    assert history_of(run) == history_of(whole)
 
 
 @pytest.mark.slow

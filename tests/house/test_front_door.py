@@ -6,7 +6,6 @@ import inspect
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 import rawcnn as rc
@@ -55,32 +54,3 @@ def test_promised_paths_stay():
 
     assert rc.Conv2D is Conv2D and rc.PartialConv2D is PartialConv2D and set(rc.list_nets()) == set(NETS)
     assert callable(scaled_tanh)
-
-
-TEN_LINES = """
-import rawcnn as rc
-
-conv, dense = rc.row(rc.Conv2D, activation=tf.nn.relu), rc.row(rc.Dense)
-net = rc.Chain((("conv1", conv(32, 3)), ("pool1", rc.row(rc.MaxPool)(2)), ("flat", rc.row(rc.Flatten)()), ("logits", dense(10))),
-               input_shape=(32, 32, 3))
-train, test = rc.Source(images, labels).split(1000, seed=0)        # uint8 or float arrays; class names are optional
-for now in rc.fit(net, train, epochs=5):                           # Adam, cross entropy, bfloat16 where it pays, all cores
-    print(now)
-print(rc.evaluate(net, test).accuracy)
-rc.save_weights(net, "net.npz")
-"""  # noqa: E501
-
-
-@pytest.mark.parametrize("kind", ["uint8", "float"])
-def test_the_ten_lines_run_as_printed(kind, rng, tmp_path, capsys):
-    import tensorflow as tf
-
-    labels = rng.integers(0, 10, 1300)
-    images = rng.integers(0, 60, (1300, 32, 32, 3)).astype(np.uint8)
-    images[np.arange(1300), labels * 3] = 255
-    given = {"tf": tf, "images": images if kind == "uint8" else images / 255.0, "labels": labels}
-    lines = TEN_LINES.replace("net.npz", str(tmp_path / "net.npz"))
-    exec(compile(lines, "ten lines", "exec"), given)
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[-2].startswith("epoch 5/5  step 20/20  loss ") and 0.5 < float(printed[-1]) <= 1
-    assert (tmp_path / "net.npz").is_file()

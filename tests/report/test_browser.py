@@ -21,11 +21,11 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(home, digits):
+def runs(tmp_path_factory, digits):
     """A trained run of each LeNet, with its page."""
-    made = {}
+    made, home = {}, tmp_path_factory.mktemp("lenets")
     for net in LENETS:
-        run = home / f"report-{net}"
+        run = home / net
         call(TRAIN, f"--run={run}", f"--data_dir={digits}", f"--net={net}", "--epochs=4", "--batch_size=20",
              "--validation=0.1", home=home)  # fmt: skip
         made[net] = run, write_report(run)

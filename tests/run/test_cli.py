@@ -115,7 +115,7 @@ def test_help_is_short_and_complete(home):
     [
         (["epochs=3"], "'epochs=3' is no flag: flags begin with two dashes"),
         (["--run=/dev/null/x"], "cannot be written"),
-        (["--data_dir=nowhere"], "nowhere does not exist. Check data_dir."),
+        (["--data_dir=nowhere"], "nowhere does not exist. Check the spelling."),
         *slow(
             (["--resume"], "Which run? Name its directory with --run=DIR."),
             (["--run=x", "--resume", "--overwrite"], "exclude each other"),
