@@ -10,7 +10,6 @@ Import it before TensorFlow: it sets what TensorFlow reads when it starts.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from rawcnn import start
 
@@ -18,6 +17,7 @@ __version__ = "0.1.0"
 
 start.prepare()
 
+TYPE_CHECKING = False  # type checkers take it for True; typing's own costs an import
 if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/test_front_door.py compares them
     from rawcnn import data as data
     from rawcnn import files as files
@@ -138,7 +138,7 @@ _WHERE = {name: (f"rawcnn.{module}", name) for module, names in _FROM.items() fo
 __all__ = sorted(_WHERE)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _ROOMS:
         return importlib.import_module(f"rawcnn.{name}")
     if name not in _WHERE:

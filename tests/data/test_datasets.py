@@ -72,7 +72,7 @@ def test_drawn_test_digits_are_the_same_for_every_seed():
 
 
 @pytest.mark.parametrize(
-    ("name", "sample", "message"), [("svhn", 1.0, "choose one of auto"), ("drawn", 0.0, "a fraction above 0")]
+    ("name", "sample", "message"), [("svhn", 1.0, "Choose one of auto"), ("drawn", 0.0, "a fraction above 0")]
 )
 def test_mistakes_are_named(name, sample, message):
     with pytest.raises(UsageError, match=message):
