@@ -7,7 +7,7 @@
 Results: see results/photos.md.
 Where `alexnet --recipe=paper` is not Krizhevsky et al. 2012, and why:
 * 227 pixels instead of 224, which do not give the 55x55 outputs that the paper prints.
-* Crops lie anywhere between the pixels of the unscaled image, with the paper's share of it: one scaling instead of two.
+* Crops lie anywhere between the pixels of the unscaled image, as large a part of it as in the paper.
 * Outputs are scaled up in training instead of down in testing where neurons are dropped: the same expectation.
 * The mean of ImageNet's colours is subtracted, not the mean image; colours changed by PCA are clipped to 0 ... 255.
 * The rate falls tenfold when validation accuracy has not risen for 3 epochs; the authors judged by eye.

@@ -1,4 +1,4 @@
-"""Train LeNet-5 on MNIST, or on digits that rawcnn draws itself where MNIST cannot be had.
+"""Train LeNet-5 on MNIST, or on digits that rawcnn draws itself if MNIST cannot be downloaded.
 
     python examples/train_lenet.py --epochs=10
 

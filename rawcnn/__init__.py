@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.layers import MaxPool as MaxPool
     from rawcnn.layers import PartialConv2D as PartialConv2D
     from rawcnn.layers import Subsample as Subsample
+    from rawcnn.layers import Whitening as Whitening
     from rawcnn.layers.variables import glorot_uniform as glorot_uniform
     from rawcnn.layers.variables import he_normal as he_normal
     from rawcnn.layers.variables import lecun_normal as lecun_normal
@@ -104,7 +105,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
 _ROOMS = ("data", "files", "layers", "nets", "ops", "run", "train")
 _FROM = {
     "layers": "LRN RBF AveragePool BatchNorm Conv2D Dense Dropout Flatten Inception Layer MaxPool PartialConv2D "
-    "Subsample",
+    "Subsample Whitening",
     "layers.variables": "glorot_uniform he_normal lecun_normal named_variables named_weights",
     "nets.chain": "Chain row",
     "nets": "create_net list_nets register_net",
@@ -135,6 +136,14 @@ _FROM = {
 """Module -> the names that come from it."""
 _WHERE = {name: (f"rawcnn.{module}", name) for module, names in _FROM.items() for name in names.split()}
 
+_CALLED = {
+    "Sequential": "Chain", "Model": "Chain", "MaxPooling2D": "MaxPool", "MaxPool2D": "MaxPool",
+    "AveragePooling2D": "AveragePool", "AvgPool2d": "AveragePool", "BatchNormalization": "BatchNorm",
+    "BatchNorm2d": "BatchNorm", "Linear": "Dense", "LocalResponseNorm": "LRN", "load_model": "load_run",
+    "list_models": "list_nets", "create_model": "create_net", "DataLoader": "Source", "Dataset": "Source",
+}  # fmt: skip
+"""What Keras, PyTorch and timm call things, and what they are called here."""
+
 __all__ = sorted(_WHERE)
 
 
@@ -142,7 +151,11 @@ def __getattr__(name: str) -> object:
     if name in _ROOMS:
         return importlib.import_module(f"rawcnn.{name}")
     if name not in _WHERE:
-        raise AttributeError(f"rawcnn has no {name!r}: dir(rawcnn) lists what it has.")
+        from rawcnn.errors import did_you_mean
+
+        ours = _CALLED.get(name)
+        remedy = f" It is called rc.{ours} here." if ours else did_you_mean(name, _WHERE)
+        raise AttributeError(f"rawcnn has no {name!r}.{remedy} dir(rawcnn) lists what it has.")
     module, there = _WHERE[name]
     value = getattr(importlib.import_module(module), there)
     globals()[name] = value

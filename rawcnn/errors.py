@@ -1,8 +1,10 @@
 """Errors that a user can act on: each message names what, where, the rule and the remedy."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 
 class RawcnnError(Exception):
@@ -23,6 +25,16 @@ class RunError(RawcnnError):
 
 class UsageError(RawcnnError, ValueError):
     """An argument or flag outside what the function accepts."""
+
+
+def not_callable(package: str, instead: str) -> None:
+    """Let a package that is called like a function, as in `rc.train(net)`, say what to call `instead`."""
+
+    class Room(ModuleType):
+        def __call__(self, *args: object, **kwargs: object) -> None:
+            raise UsageError(f"{package} is a package and not a function: {instead}")
+
+    sys.modules[package].__class__ = Room
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:

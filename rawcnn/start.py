@@ -1,6 +1,6 @@
 """How TensorFlow starts in a process that imports rawcnn first: with oneDNN, and without remarks on stderr.
 
-`rawcnn/__init__.py` calls `prepare()`; TensorFlow itself is imported later, by whoever needs it, with a plain
+`rawcnn/__init__.py` calls `prepare()`; TensorFlow itself is imported later, by the code that needs it, with a plain
 `import tensorflow`. Where TensorFlow was imported before rawcnn, nothing is changed.
 """
 

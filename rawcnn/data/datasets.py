@@ -229,16 +229,12 @@ def load(
     splits = loaded.splits
     if names is not None:
         splits = {split: renamed(source, names) for split, source in splits.items()}
-    if limit:
-        splits = {split: source.sample(limit / len(source), seed) if limit < len(source) else source
-                 for split, source in splits.items()}  # fmt: skip
+    splits = {split: limited(source, limit, seed) for split, source in splits.items()}
     if colour:
         splits = {split: in_colour(source) for split, source in splits.items()}
-    train, held_out, test = _held_out(splits, validation, seed)
-    if sample < 1:
-        train = train.sample(sample, seed)
     digits = loaded.digits and names is None
-    return DataSet(loaded.name, train, held_out, test, bad=loaded.bad, digits=digits)
+    found = cut(splits, validation=validation, seed=seed, sample=sample)
+    return DataSet(loaded.name, *found, bad=loaded.bad, digits=digits)
 
 
 def load_dataset(
@@ -339,19 +335,28 @@ def _names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(name for line in lines if (name := line.strip()))
 
 
-def _held_out(splits: Splits, validation: float, seed: int) -> tuple[Labelled, Labelled | None, Labelled]:
-    """Training, validation and test images: splits that are missing are cut off the training images."""
-    train = splits["train"]
+def limited(source: Labelled, limit: int | None, seed: int) -> Labelled:
+    """About `limit` images of `source`, or all of it."""
+    return source.sample(limit / len(source), seed) if limit and limit < len(source) else source
+
+
+def cut(
+    splits: Splits, *, validation: float, seed: int, sample: float = 1.0
+) -> tuple[Labelled, Labelled | None, Labelled]:
+    """Training, validation and test images: splits that are missing are held out of the training images.
+
+    The arguments are those of `load`. Raises `DataError` if `validation` holds out no image, or leaves none.
+    """
+    train, held_out = splits["train"], {split: splits[split] for split in splits if split != "train"}
     missing = [split for split in ("test", "validation") if split not in splits]
     if validation == 0 and missing == ["validation"]:
-        return train, None, splits["test"]
+        missing = []
     count = round(validation * len(train)) if validation < 1 else round(validation)
     if missing and (count < 1 or count * len(missing) >= len(train)):
         raise DataError(
-            f"{count} of {len(train):,} images cannot be held out for {' and '.join(missing)}: choose another "
-            "--validation."
+            f"{count:,} of {len(train):,} images cannot be held out for {' and '.join(missing)}: choose another "
+            f"validation, not {validation:g}."
         )
-    found = dict(splits)
     for i, split in enumerate(missing):
-        train, found[split] = train.split(count, seed + i)
-    return train, found["validation"], found["test"]
+        train, held_out[split] = train.split(count, seed + i)
+    return train if sample == 1 else train.sample(sample, seed), held_out.get("validation"), held_out["test"]

@@ -1,4 +1,4 @@
-"""From pixels 0 ... 255 to what a net is fed."""
+"""From pixels 0 ... 255 to what a net is given."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ Level = float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From pixels 0 ... 255 to what a net is fed.
+    """From pixels 0 ... 255 to what a net is given.
 
     Images are scaled to `resize` pixels a side (bilinear; 0: left as they are), then get `pad` pixels of 0 on every
     side, and finally 0 becomes `low` and 255 `high`, numbers for all channels or one for each.

@@ -118,9 +118,13 @@ class Source(Labelled):
     """
 
     def __init__(self, images: Any, labels: Any, class_names: Sequence[str] | None = None):
+        if np.ndim(images) < 3 <= np.ndim(labels):
+            raise DataError("Images come first, then labels: write Source(images, labels).")
         self.images = as_images(images)
         self.labels = as_labels(labels, len(self.images))
-        self.class_names = numbered(self.labels) if class_names is None else tuple(class_names)
+        if isinstance(class_names, str):
+            raise DataError(f"class_names is a list, a name for each class, and not the text {class_names!r}.")
+        self.class_names = numbered(self.labels) if class_names is None else tuple(map(str, class_names))
         check_labels(self.labels, len(self.images), self.class_names)
 
     @property
@@ -149,6 +153,21 @@ class Source(Labelled):
             return x, tf.gather(labels, chosen)
 
         return order.map(batch)
+
+
+def check_same_classes(train: Labelled, other: Labelled, split: str) -> None:
+    """Raise `DataError` if a label means one class in `train` and another in `other`, the images of `split`.
+
+    `other` may lack the last classes, as a source without class names does.
+    """
+    ours, theirs = train.class_names, other.class_names
+    wrong = [k for k, name in enumerate(theirs) if name not in ours[k : k + 1]]
+    if wrong:
+        k = wrong[0]
+        known = f"called {ours[k]!r} in training" if k < len(ours) else "not among the training images"
+        raise DataError(
+            f"Class {k} of the {split} images is {theirs[k]!r}, which is {known}: give both sources the same classes."
+        )
 
 
 def html_table(rows: Mapping[str, str]) -> str:

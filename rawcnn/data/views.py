@@ -203,14 +203,15 @@ def crops_144() -> Crop:
 
 
 def protocol(crops: str, central_fraction: float = STANDARD) -> Crop:
-    """The test protocol called "1" (`centre`), "10" (`ten_crop`) or "144" (`crops_144`).
+    """The boxes of the test protocol "1" (`centre`), "10" (`ten_crop`) or "144" (`crops_144`).
 
-    Raises `UsageError` for any other name.
+    "6" and "dense" are more than boxes: `rawcnn.train.inputs.Inputs.evaluator` knows all. Raises `UsageError` for any
+    other name.
     """
     if crops == "144":
         return crops_144()
     if crops not in ("1", "10"):
-        raise UsageError(f"There is no test protocol of {crops!r} crops: choose 1, 10 or 144.")
+        raise UsageError(f"There are no boxes for crops={crops!r}: the protocols of boxes are 1, 10 and 144.")
     return centre(central_fraction) if crops == "1" else ten_crop(central_fraction)
 
 

@@ -1,6 +1,6 @@
 """`.npz` files, the archives of `.npy` members that `np.savez` writes: written fast, and checked before it is trusted.
 
-`numpy.load` takes the memory that a member's header declares before it looks whether the member has so many bytes, and
+`numpy.load` takes the memory that a member's header declares before it checks that the member has so many bytes, and
 unpacks whatever a ZIP entry announces. Here the directory of the archive is checked first, then each header is compared
 with its member's size, and only then is memory taken. Only headers as NumPy itself writes them are read, by a regular
 expression: literals are never evaluated, and objects are never unpickled.

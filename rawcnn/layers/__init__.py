@@ -1,4 +1,4 @@
-"""Layers: small `tf.Module`s that own their variables and call one raw op each.
+"""Layers: small `tf.Module`s that own their variables; most call one raw op.
 
 A layer is complete when its constructor returns: it is told the shape it follows, `input_shape`, without the batch
 axis. Its whole contract is `.out_shape` (static), `.num_params()`, `.multiply_adds()` (per image), `.window` (size and

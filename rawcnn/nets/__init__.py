@@ -1,4 +1,4 @@
-"""All nets by name: `list_nets`, `create_net`, and `register_net` for a net of one's own."""
+"""All nets by name: `list_nets`, `create_net`, and `register_net` for a net of your own."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ def register_net(name: str, build: Build) -> None:
 
     `build` takes the arguments that all nets take, `input_shape` with a default, and returns a `Chain`. Registering one
     function again, as a notebook cell that runs twice does, replaces it. Raises `UsageError` for a name that is taken
-    or is no Python name, and for a function with other arguments.
+    or that is not a Python name, and for a function with other arguments.
 
     >>> def my_net(input_shape=(28, 28, 1), num_classes=10, *, seed=0, policy=FLOAT32):
     ...     from rawcnn.layers import Dense, Flatten

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from rawcnn.errors import UsageError
+from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.layers import Layer
 from rawcnn.layers.arguments import check_call, check_shape
 from rawcnn.layers.base import check_training
@@ -34,7 +34,7 @@ class Row:
         """Raise `UsageError` for arguments that the layer does not take, with the remedy."""
         for key in OF_THE_CHAIN:
             if key in self.kwargs:
-                raise UsageError(f"{key} is the chain's to say: give it to Chain(table, {key}=...), not to a row.")
+                raise UsageError(f"{key} is said once for all rows: give it to Chain(table, {key}=...), not to a row.")
         signature = inspect.signature(self.layer)
         others = [p for p in signature.parameters.values() if p.name not in OF_THE_CHAIN]
         what = getattr(self.layer, "__name__", "The layer")
@@ -47,6 +47,20 @@ class Row:
 Table = tuple[tuple[str, Row], ...]
 Endpoints = tuple[tf.Tensor, dict[str, tf.Tensor]]
 """The logits, and the output of every row (and in training of every head) by name."""
+
+
+ELSEWHERE = {
+    "fit": "for now in rc.fit(net, rc.Source(images, labels), epochs=5): print(now)",
+    "compile": "rc.fit(net, source, optimizer='adam', loss='softmax_cross_entropy'), which needs no compile",
+    "evaluate": "rc.evaluate(net, rc.Source(images, labels))", "predict": "rc.predict(net, images)",
+    "summary": "print(net)", "count_params": "net.num_params()", "layers": "dict(net.rows)",
+    "get_layer": "net.conv1, where conv1 is the name of a row", "weights": "rc.named_variables(net)",
+    "save": "rc.save_weights(net, 'net.npz')", "save_weights": "rc.save_weights(net, 'net.npz')",
+    "load_weights": "rc.load_weights(net, 'net.npz')", "load_state_dict": "rc.load_weights(net, 'net.safetensors')",
+    "state_dict": "rc.named_variables(net)", "parameters": "net.trainable_variables",
+    "train": "net(images, training=True)", "eval": "net(images)", "forward": "net(images)", "call": "net(images)",
+}  # fmt: skip
+"""What nets of Keras and PyTorch have, and what is written here."""
 
 
 def row(layer: Callable[..., Layer], **defaults: Any) -> Callable[..., Row]:
@@ -102,8 +116,8 @@ class Chain(tf.Module):
     Each row is an attribute under its own name, and that name is also its key in `endpoints`, in the names of its
     weights, in checkpoints and in the summary. `heads` are more classifiers for training only, each a `Chain` under a
     name of its own: `{"aux1": ("inception_4a", table)}` hangs a table on a row. `seed` decides all initial weights, row
-    by row from its name; `policy` decides the dtype of the computation (see `rawcnn.precision`). Raises `UsageError`
-    naming the row that does not fit.
+    by row from its name; `policy` decides the dtype of the computation (see `rawcnn.nets.precision`). Raises
+    `UsageError` naming the row that does not fit.
     """
 
     def __init__(
@@ -152,6 +166,14 @@ class Chain(tf.Module):
             setattr(self, name, head)
             self._head_of[at] = name
 
+    def __getattr__(self, name: str) -> Any:
+        """For what is missing only: what users of other libraries type, and rows with a mistyped name."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = vars(self).get("_row_names", ())
+        remedy = f" Write: {ELSEWHERE[name]}" if name in ELSEWHERE else did_you_mean(name, known)
+        raise AttributeError(f"A net has no attribute {name!r} and no row of that name.{remedy}")
+
     def _check_row(self, name: str, pending: object) -> None:
         if not isinstance(pending, Row):
             if callable(pending) and getattr(pending, "__qualname__", "").startswith("row."):
@@ -169,8 +191,8 @@ class Chain(tf.Module):
     def _check_name(self, name: str) -> None:
         if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) and not keyword.iskeyword(name)):
             raise UsageError(
-                f"Row name {name!r} is no Python name that begins with a letter: use letters a to z, digits and "
-                "underscores, as in 'conv1'."
+                f"Row name {name!r} cannot be an attribute of the net: begin with a letter, and use letters a to z, "
+                "digits and underscores, as in 'conv1', but no keyword of Python."
             )
         if hasattr(self, name):
             raise UsageError(f"Row name {name!r} is taken: choose another.")

@@ -99,7 +99,7 @@ def from_keras(arrays: Arrays, net: tf.Module, *, bgr: bool | None = None) -> Fo
     """The arrays of a Keras file by the names of `net`'s variables.
 
     `bgr` says whether the first convolution expects blue, green, red, as the ImageNet weights of `keras.applications`
-    do: its filters are then turned around, so that the net takes RGB. By default it does where layers bear the names of
+    do: its filters are then turned around, so that the net takes RGB. By default it does if layers have the names of
     `keras.applications` VGG.
 
     Raises `DataError` if a layer has two arrays of one kind, the order of the layers cannot be told, or only one of

@@ -90,6 +90,7 @@ def save_weights(net: tf.Module, path: str | os.PathLike[str], *, names: str = "
     """
     if names not in ENDINGS:
         raise UsageError(f"names={names!r} is unknown: choose one of {', '.join(ENDINGS)}.")
+    path = os.path.expanduser(path)
     _check_target(Path(path), ENDINGS[names])
     if names != "rawcnn" and not isinstance(net, Chain):
         raise UsageError(f"Only nets that are a Chain are written with names={names!r}.")
@@ -109,7 +110,7 @@ def save_weights(net: tf.Module, path: str | os.PathLike[str], *, names: str = "
 def _check_ending(path: Path, suffixes: Sequence[str]) -> None:
     """Raise `UsageError` unless `path` ends as files of one of these formats do."""
     if path.suffix.lower() not in suffixes:
-        name = path.with_suffix(suffixes[0]).name
+        name = path.with_suffix(suffixes[0]).name if path.name else f"weights{suffixes[0]}"
         ending = repr(path.suffix) if path.suffix else "no ending"
         other = next((other for other, endings in ENDINGS.items() if path.suffix.lower() in endings), "")
         more = f" For {other.capitalize()}, say names={other!r}." if other not in ("", "rawcnn") else ""
@@ -141,7 +142,7 @@ def load_weights(
     be read or does not fit, or if no row fits; nothing is loaded then. Raises `UsageError` for an `.h5` file without
     h5py.
     """
-    variables = named_variables(net)
+    path, variables = os.path.expanduser(path), named_variables(net)
     try:
         arrays = _read(path)
         foreign = Foreign(arrays, None, "", "")

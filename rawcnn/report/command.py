@@ -30,7 +30,7 @@ def report(argv: list[str]) -> None:
     told, words = read_flags(rest, ReportFlags, usage=USAGE)
     flags = ReportFlags(**told)
     if words:
-        raise UsageError(f"{words[0]!r} is no flag. See rawcnn report --help.")
+        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn report --help.")
     if flags.run is None:
         raise UsageError("Which run? Name its directory with --run=DIR.")
     run, other = (flags.run, None) if first is None else (first, flags.run)

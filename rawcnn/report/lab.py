@@ -13,7 +13,8 @@ def section(run: OpenRun, shown: Any, words: Sequence[str]) -> tuple[Markup | No
 
     `shown` are the chosen images after preprocessing `[M, H, W, C]`, None where there are none.
     """
-    whole = live.runs_in_page(run.net) and run.inputs.preprocess.resize == 0
+    square = run.net.input_shape[0] == run.net.input_shape[1]
+    whole = live.runs_in_page(run.net) and square and run.inputs.preprocess.resize == 0
     saved = live.whole_net(run.net) if whole else live.first_rows(run.net)
     if saved is None or run.net.input_shape[2] not in (1, 3) or (not whole and shown is None):
         return None, None

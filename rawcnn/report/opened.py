@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rawcnn.data.batches import in_order
-from rawcnn.data.datasets import DataSet
+from rawcnn.data.datasets import KNOWN, DataSet
 from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError
 from rawcnn.layers.variables import named_variables
@@ -166,7 +166,7 @@ def open_run(
 
 def _find_data(settings: Settings, record: Record) -> tuple[DataSet | None, str]:
     """The run's data set, or None and why not."""
-    if record.data.name == "own":
+    if record.data.name not in KNOWN:
         return None, "The run was given arrays in Python, which are not kept in its directory."
     try:
         data = data_of(None, settings, record.input_shape)

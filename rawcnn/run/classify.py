@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.weights import assign
-from rawcnn.run.record import Record
+from rawcnn.run.record import OWN_NET, Record
 from rawcnn.train import checkpoints
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs, Seen
 
@@ -27,7 +27,12 @@ class Classifier:
     net: Chain
     inputs: Inputs
     class_names: tuple[str, ...]
-    record: Record | None = field(default=None, repr=False)
+    record: Record | None = None
+
+    def __repr__(self) -> str:
+        net = self.record.settings.net if self.record else "a net"
+        shape = "x".join(map(str, self.image_shape))
+        return f"<Classifier: {net}, images {shape}, {len(self.class_names)} classes>"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -83,9 +88,10 @@ def _built(net: Build, record: Record, path: Path) -> Chain:
     name, classes = record.settings.net, record.data.class_names
     if net is None:
         if name not in NETS:
+            registered = "" if name == OWN_NET else f" Or register it before, as in rc.register_net({name!r}, build)."
             raise RunError(
                 f"{path} trained a net of your own ({name}): give it, as in load_run({str(path)!r}, net=build), where "
-                "build() makes the net again."
+                f"build() makes the net again.{registered}"
             )
         return NETS[name](record.input_shape, len(classes))
     chain = net if isinstance(net, Chain) else net()

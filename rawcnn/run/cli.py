@@ -57,7 +57,10 @@ def train_with(argv: Sequence[str], nets: Sequence[str], *, net: str, epochs: in
     )
     told, words = read_flags(argv, Where, Settings, usage=usage, defaults=defaults)
     if words:
-        raise UsageError(f"{words[0]!r} is no flag: flags begin with two dashes, as in --epochs=10. See --help.")
+        meant = f" Did you mean --net={words[0]}?" if words[0] in NETS else ""
+        raise UsageError(
+            f"{words[0]!r} is not a flag: flags begin with two dashes, as in --epochs=10.{meant} See --help."
+        )
     if "net" in told:
         _check_net(told["net"], nets)
     where = {name: told.pop(name) for name in ("run", "resume", "overwrite") if name in told}

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 import rawcnn
+from rawcnn.data.datasets import KNOWN
 from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError, UsageError, did_you_mean
 from rawcnn.nets import NETS, input_shape
@@ -81,7 +82,7 @@ def _nets(argv: list[str]) -> None:
 
 @dataclass(frozen=True)
 class ClassifyFlags:
-    """What `rawcnn classify` is told besides the files."""
+    """What `rawcnn classify` is told, apart from the files."""
 
     run: str | None = setting(None, FIRST, "Directory of the run whose net reads the images.", path=True)
     out: str = setting("classified.png", FIRST, "Where the picture of images and answers goes.", path=True)
@@ -112,7 +113,7 @@ def classify(argv: list[str]) -> None:
     classifier = load_run(flags.run)
     names = classifier.class_names
     if flags.true is not None and flags.true not in names:
-        raise UsageError(f"--true={flags.true} is no class of this run.{did_you_mean(flags.true, names)}")
+        raise UsageError(f"This run has no class {flags.true!r} (--true).{did_you_mean(flags.true, names)}")
     rows, right, truths = [], [], []
     for name, image, original, remark, truth in _images(classifier, flags, paths):
         (probabilities,) = classifier.probabilities([image])
@@ -172,6 +173,11 @@ def _test_images(classifier: Classifier, data_dir: str | None) -> Labelled:
     settings = classifier.record.settings
     if data_dir:
         settings = replace(settings, data_dir=data_dir)
+    elif classifier.record.data.name not in KNOWN:
+        raise UsageError(
+            "The run was given its images in Python, and they are not kept: name others with --data_dir, or test it in "
+            "Python with rc.load_run(directory)."
+        )
     data = data_of(None, settings, classifier.net.input_shape)
     if tuple(data.test.class_names) != classifier.class_names:
         raise UsageError(
@@ -204,7 +210,7 @@ def _evaluate(argv: list[str]) -> None:
     told, words = read_flags(argv, EvaluateFlags, usage=usage)
     flags = EvaluateFlags(**told)
     if words:
-        raise UsageError(f"{words[0]!r} is no flag. See rawcnn evaluate --help.")
+        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn evaluate --help.")
     if flags.run is None:
         raise UsageError("Which run? Name its directory with --run=DIR.")
     classifier = load_run(flags.run)

@@ -45,8 +45,8 @@ def confusion_figure(matrix: NDArray[np.integer], class_names: Sequence[str], *,
         raise UsageError(f"{classes} class names need a confusion matrix [{classes}, {classes}], not {matrix.shape}.")
     total, right = int(matrix.sum()), int(np.trace(matrix))
     share = f"{100 * right / total:.2f} % of {total:,} right" if total else "no images"
-    side, beside = (max(6.0, 2.5 + 0.62 * classes), 1.2) if classes <= MOST_NAMES else (11.5, 4.5)
-    figure = new_figure(side + beside, side + 0.5, "\n".join([title, share, *_one_answer(matrix, class_names)]))
+    side, aside = (max(6.0, 2.5 + 0.62 * classes), 1.2) if classes <= MOST_NAMES else (11.5, 4.5)
+    figure = new_figure(side + aside, side + 0.5, "\n".join([title, share, *_one_answer(matrix, class_names)]))
     axes = figure.subplots()
     recall = np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)
     errors = int((matrix * ~np.eye(classes, dtype=bool)).max())
@@ -76,7 +76,7 @@ def _confusion_colours(matrix: NDArray[np.integer], recall: NDArray[np.floating]
     from matplotlib.colors import to_rgb
 
     errors = matrix * (1 - np.eye(len(matrix)))
-    # The square root lets single errors be seen beside the most frequent one.
+    # The square root lets single errors be seen next to the most frequent one.
     strength = np.sqrt(errors / max(errors.max(), 1))[..., None]
     white = np.ones(3)
     colours = white + strength * (np.array(to_rgb(VERMILION)) - white)
@@ -122,7 +122,7 @@ def _label_confusion(
 
 
 def _list_errors(axes: Any, matrix: NDArray[np.integer], class_names: Sequence[str]) -> None:
-    """Write the most frequent errors beside a confusion matrix of more classes than it can name."""
+    """Write the most frequent errors to the right of a confusion matrix that has too many classes to name them."""
     errors = (matrix * ~np.eye(len(matrix), dtype=bool)).ravel()
     most = np.argsort(-errors, kind="stable")[:MOST_ERRORS]
     lines = ["most frequent errors"]

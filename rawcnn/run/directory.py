@@ -53,7 +53,7 @@ class RunDir:
     def _claim(self, resume: bool, overwrite: bool) -> None:
         own = [path for pattern in _OWN for path in self.path.glob(pattern)]
         strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK, EVENTS}
-        finished = [path for path in own if path.suffix != ".tmp"]  # a part of a file is no run, and is swept
+        finished = [path for path in own if path.suffix != ".tmp"]  # a part of a file is not a run, and is swept
         if finished and not (resume or overwrite):
             raise RunError(f"{self.path} holds a run already: continue with --resume, or delete it with --overwrite.")
         if strangers and not own:

@@ -134,7 +134,7 @@ def _one_answer(now: Standing, test: Evaluation) -> str:
         return ""
     updates = int(now.ready.state.step)
     if not np.isfinite(test.probabilities).all():
-        why = "its outputs are no numbers. Try a smaller learning rate."
+        why = "its outputs are not finite numbers. Try a smaller learning rate."
     elif now.ready.net.num_statistics() and updates < FEW_UPDATES:
         why = (
             f"after {updates} updates the averages of its batch normalisation are still far from the data's. "

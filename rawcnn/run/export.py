@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import rawcnn
+from rawcnn.data.datasets import KNOWN
 from rawcnn.errors import RawcnnError, RunError, UsageError, did_you_mean
 from rawcnn.files.whole import whole_file
 from rawcnn.nets.folding import fold_batch_norm
@@ -162,7 +163,7 @@ def _images(classifier: Classifier, given: np.ndarray | None, data_dir: StrPath 
             raise UsageError(f"images must be at least one image in uint8, not {len(images)} in {images.dtype}.")
         return images, "given images"
     record = classifier.record
-    if record is not None and record.data.name != "own":
+    if record is not None and record.data.name in KNOWN:
         try:
             settings = record.settings if data_dir is None else replace(record.settings, data_dir=os.fspath(data_dir))
             test = data_of(None, settings, record.input_shape).test
@@ -217,7 +218,7 @@ class _Exportable(tf.Module):
 
 def _saved_model(module: _Exportable, about: Mapping[str, Any]) -> Made:
     def write(path: Path) -> None:
-        with _beside(path) as scratch:
+        with _folder_next_to(path) as scratch:
             made = Path(scratch, "made")
             tf.saved_model.save(module, made, signatures={"serving_default": module.function})
             (made / "assets.extra").mkdir()
@@ -228,7 +229,7 @@ def _saved_model(module: _Exportable, about: Mapping[str, Any]) -> Made:
     return lambda images: module.function(tf.constant(images))["probabilities"].numpy(), write
 
 
-def _beside(path: Path) -> AbstractContextManager[str]:
+def _folder_next_to(path: Path) -> AbstractContextManager[str]:
     return TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp")
 
 

@@ -33,7 +33,7 @@ def command(argv: list[str]) -> None:
     told, words = read_flags(argv, ExportFlags, usage=USAGE)
     flags = ExportFlags(**told)
     if words:
-        raise UsageError(f"{words[0]!r} is no flag. See rawcnn export --help.")
+        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn export --help.")
     if flags.run is None:
         raise UsageError("Which run? Name its directory with --run=DIR.")
     path = Path(flags.run, NAMES[flags.format]) if flags.out is None else Path(flags.out)

@@ -136,7 +136,7 @@ def percents(fractions: Sequence[float] | NDArray[np.floating]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Text that a font can draw: no control characters, no bytes of a file name that are no letters.
+    """Text that a font can draw: no control characters, no bytes of a file name that are not letters.
 
     A letter that is written as several, as macOS writes Korean file names, becomes one.
     """

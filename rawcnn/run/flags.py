@@ -59,12 +59,12 @@ def read_flags(
 def _unknown(name: str, known: tuple[str, ...]) -> str:
     if name in OF_THE_NET:
         return (
-            f"--{name} is no flag: it belongs to a net's table. Choose another --net, or write a table of your own "
+            f"There is no flag --{name}: that is part of a net's table. Choose another --net, or write your own table "
             "(see examples/train_own_net.py)."
         )
     if name in HINTS:
-        return f"--{name} is no flag. Did you mean {HINTS[name]}?"
-    return f"--{name} is no flag.{did_you_mean(f'--{name}', [f'--{one}' for one in known])} See --help."
+        return f"There is no flag --{name}. Did you mean {HINTS[name]}?"
+    return f"There is no flag --{name}.{did_you_mean(f'--{name}', [f'--{one}' for one in known])} See --help."
 
 
 def help_text(usage: str, items: Mapping[str, tuple[type, Field[Any]]], defaults: Mapping[str, Any]) -> str:

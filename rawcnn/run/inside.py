@@ -73,7 +73,7 @@ def feature_maps(net: Chain, images: Images, rows: Collection[str] | None = None
       rows: the names wanted; without it all of them.
 
     Raises:
-      UsageError: a name that is no row, or images of another shape.
+      UsageError: a name that no row has, or images of another shape.
 
     >>> from rawcnn.nets import NETS
     >>> maps = feature_maps(NETS["lenet5"](), np.zeros((2, 32, 32, 1)), rows=("c1", "f6"))
@@ -94,7 +94,7 @@ def inception_maps(net: Chain, images: Images, row: str) -> dict[str, Floats]:
     """What the six convolutions of an `Inception` row make of the images: float32 `[N, H, W, C]` by name.
 
     The names are `INCEPTION_PARTS`; the row's own output is conv1x1, conv3x3, conv5x5 and pool_proj, joined
-    (Szegedy et al. 2014, figure 2b). Raises `UsageError` if `row` is no `Inception`.
+    (Szegedy et al. 2014, figure 2b). Raises `UsageError` if `row` is not an `Inception`.
     """
     names, layer = [name for name, _ in net.rows], getattr(net, row, None)
     if row not in names or not isinstance(layer, Inception):

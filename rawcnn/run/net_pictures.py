@@ -190,7 +190,7 @@ def save_bitmaps(
       width: of a bitmap, in pixels.
 
     Raises:
-      UsageError: the last row is no `RBF`.
+      UsageError: the last row is not an `RBF`.
       RawcnnError: matplotlib is missing, or the file cannot be written (`RunError`).
     """
     *_, (last, layer) = net.rows

@@ -1,4 +1,4 @@
-"""Lines for whoever watches. An output that fails (a full disk, a closed pipe) is given up and never stops the work."""
+"""Lines for people who watch. An output that fails (a full disk, a closed pipe) is given up; the work continues."""
 
 import os
 import sys

@@ -77,15 +77,15 @@ def plan(
     settings = settle(settings, recipe, net)
     policy = precision.parse(settings.precision)
     if net is None:
-        side, classes = settings.input_size, len(data.train.class_names)
-        net = NETS[settings.net]((side, side, data.train.shape[2]), classes, seed=settings.seed, policy=policy)
+        shape, classes = (*_sides(settings), data.train.shape[2]), len(data.train.class_names)
+        net = NETS[settings.net](shape, classes, seed=settings.seed, policy=policy)
     elif net.policy.compute != policy.compute:
         set_policy(net, policy)
     _check_net(net, data)
     inputs = Inputs.of(
         recipe,
         data.train,
-        net.input_shape[0],
+        net.input_shape[:2],
         max_pixels=settings.max_pixels,
         digits=data.digits,
         light_on_dark=data.train.shape[2] == 1 and data.light_on_dark,
@@ -134,14 +134,15 @@ def settle(settings: Settings, recipe: Recipe, net: Chain | None = None) -> Sett
     >>> settle(Settings("lenet5"), recipe_of("lenet5")).batch_size
     64
     """
-    smoke, asked, side = settings.smoke, settings.precision, net.input_shape[0] if net else None
+    smoke, asked = settings.smoke, settings.precision
+    height = (input_shape(settings.net) if net is None else net.input_shape)[0]
     if net is not None and asked == "auto" and net.policy != FLOAT32:
         asked = net.policy.compute.name
     held_out = SMOKE_HELD_OUT if smoke and settings.validation is None else settings.validation
     done = replace(
         settings,
         recipe=settings.recipe or next(iter(RECIPES.get(settings.net, {"own": recipe}))),
-        input_size=side or settings.input_size or input_shape(settings.net)[0],
+        input_size=settings.input_size or height if net is None else height,
         precision=choose_precision(asked, recipe)[0].compute.name,
         batch_size=settings.batch_size or recipe.batch_size,
         optimizer=settings.optimizer or recipe.optimizer,
@@ -160,6 +161,20 @@ def settle(settings: Settings, recipe: Recipe, net: Chain | None = None) -> Sett
     dataset = done.dataset if done.data_dir or done.dataset != "auto" else "drawn"
     epochs, batch_size = min(done.epochs, SMOKE_EPOCHS), min(_set(done.batch_size), SMOKE_BATCH)
     return replace(done, epochs=epochs, batch_size=batch_size, dataset=dataset)
+
+
+def _sides(settings: Settings) -> tuple[int, int]:
+    """(height, width) of the input of the net that `settings` name: a square, unless the net's own is none."""
+    height, width, _ = input_shape(settings.net)
+    side = _set(settings.input_size)
+    if height == width:
+        return side, side
+    if side != height:
+        raise UsageError(
+            f"{settings.net} takes images of {height}x{width} pixels, and input_size={side} is for square inputs: "
+            "leave it out."
+        )
+    return height, width
 
 
 def shards_for(settings: Settings, recipe: Recipe) -> int:

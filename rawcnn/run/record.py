@@ -17,6 +17,8 @@ from rawcnn.train.inputs import Inputs
 
 VERSION = 2
 """Of this document. A checkpoint of another version is refused: what is not in it cannot be guessed."""
+OWN_NET = "own"
+"""What a net is called that was given as a `Chain`, not by name."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything about a run that is no variable of its training state.
+    """Everything about a run, apart from the variables of its training state.
 
     `best` is the epoch with the best validation accuracy so far, None without validation images or before the first.
     `shards` are those of a batch, computed side by side.

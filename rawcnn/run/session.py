@@ -17,12 +17,10 @@ from rawcnn.run.epochs import Session
 from rawcnn.run.given import Data, data_of
 from rawcnn.run.output import tell
 from rawcnn.run.plan import plan, recipe_for, settle
-from rawcnn.run.record import Epoch, Record
+from rawcnn.run.record import OWN_NET, Epoch, Record
 from rawcnn.run.settings import NAMES, Settings, Where, check_names, parse, resumed
 from rawcnn.train import checkpoints
-
-OWN_NET = "own"
-"""What a net is called that was given as a `Chain`, not by name."""
+from rawcnn.train.simple import check_takes_images
 
 
 class Run:
@@ -52,6 +50,10 @@ class Run:
         **settings: Any,
     ):
         check_names(settings, NAMES, "setting")
+        if isinstance(net, Chain):
+            check_takes_images(net)
+        elif not isinstance(net, str | None):
+            raise UsageError(f"net is a Chain or the name of a net, not a {type(net).__name__}.")
         self._own, self._data = net if isinstance(net, Chain) else None, data
         if net is not None:
             settings["net"] = OWN_NET if self._own is not None else net
@@ -114,9 +116,13 @@ class Run:
             how = (
                 "give it again, as in rc.Run(directory, net, data, resume=True)"
                 if net == OWN_NET
-                else "register it with rawcnn.nets.register_net before"
+                else f"register it before, as in rc.register_net({net!r}, build)"
             )
             raise UsageError(f"{self.where.run} trains a net of your own ({net}), which is not saved with it: {how}.")
+
+    def __repr__(self) -> str:
+        where = self.where.run or "a new directory below runs/"
+        return f"<Run of {self.settings.net} in {where}: {len(self.history)} of {self.settings.epochs} epochs>"
 
     def _repr_html_(self) -> str:
         """The settings and the epochs so far, as notebooks show them."""

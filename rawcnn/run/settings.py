@@ -5,6 +5,7 @@ A setting says its default, its bounds, what it does, and whether a resumed run 
 
 import math
 import os
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Info:
-    """What there is to know of a setting besides its name, type and default."""
+    """What there is to know of a setting, apart from its name, type and default."""
 
     group: str
     help: str
@@ -131,6 +132,10 @@ class Settings:
         check_all(self)
         if self.sample == 0:
             raise UsageError("sample must be above 0 and at most 1, not 0.")
+        if self.validation is not None and self.validation > 1 and self.validation % 1:
+            raise UsageError(
+                f"validation must be a fraction below 1 or a whole number of images, not {self.validation:g}."
+            )
         for name in ("data_dir", "class_names"):  # a run may be resumed from another directory
             if path := getattr(self, name):
                 object.__setattr__(self, name, os.path.abspath(path))
@@ -210,7 +215,9 @@ def parse(owner: type, name: str, text: str) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return kind(text)
     except (KeyError, ValueError):
-        raise UsageError(f"{name} must be {WORDS[kind]}, not {text!r}.") from None
+        percent = re.fullmatch(r"(\d+\.?\d*) ?%", text) if kind is float else None
+        remedy = f" Give {float(percent[1]) / 100:g}." if percent else ""
+        raise UsageError(f"{name} must be {WORDS[kind]}, not {text!r}.{remedy}") from None
 
 
 def checked(owner: type, name: str, value: Any) -> Any:
@@ -260,7 +267,7 @@ def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
     known = tuple(known)
     for name in given:
         if name not in known:
-            raise UsageError(f"{name!r} is no {what} of rawcnn.{did_you_mean(name, known)}")
+            raise UsageError(f"rawcnn has no {what} {name!r}.{did_you_mean(name, known)}")
 
 
 def resumed(saved: Settings, told: Mapping[str, Any], where: str) -> tuple[Settings, dict[str, str]]:

@@ -1,8 +1,8 @@
 """Checkpoints: one `.npz` file a checkpoint, complete or absent, and the newest one that is sound.
 
-A file holds every variable of the training state by name, and `meta`, a JSON document. It is written beside its
-place, synced, and renamed there, so a process killed at any moment leaves the older files as they were. Which one is
-newest is decided by the step in the name and by reading it (every array has a checksum in the archive), not by a
+A file holds every variable of the training state by name, and `meta`, a JSON document. It is written under another
+name, synced, and then renamed, so a process that is killed at any moment leaves the older files as they were. The step
+in a file's name, and reading it (every array has a checksum in the archive), decide which one is newest: there is no
 pointer that could be wrong.
 """
 
@@ -25,7 +25,7 @@ from rawcnn.nets.weights import assign, load_arrays, save_arrays
 from rawcnn.train.step import TrainState
 
 NAME = re.compile(r"ckpt-(\d{9})\.npz")
-KEPT = 2  # the newest checkpoints that stay, besides the best
+KEPT = 2  # so many of the newest checkpoints stay, and the best
 
 
 class SaveError(RunError):
@@ -67,7 +67,7 @@ def save(
     if wrong := [name for name, finite in zip(arrays, sound, strict=True) if not finite]:
         raise RunError(
             f"{path} is not written: {', '.join(wrong[:5])} hold numbers that are not finite. What was saved before "
-            "is still there. Go on from it with --resume and a learning rate 10 times smaller."
+            "is still there. Continue from it with --resume and a learning rate 10 times smaller."
         )
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     try:
@@ -75,13 +75,13 @@ def save(
     except OSError as error:
         if not directory.is_dir():
             gone = f"{path} cannot be written ({error.strerror}): {directory} is gone."
-            raise SaveError(f"{gone} Bring it back, and go on with --resume.") from error
+            raise SaveError(f"{gone} Bring it back, and continue with --resume.") from error
         needed, free = sum(array.nbytes for array in arrays.values()), shutil.disk_usage(directory).free
         raise SaveError(
             f"{path} cannot be written ({error.strerror}): it takes {needed:,} bytes, and {free:,} are free. What was "
-            "saved before is still there. Make room or access, and go on with --resume."
+            "saved before is still there. Make room or give access, and continue with --resume."
         ) from error
-    # Later ones are damaged, or this run would have gone on from them; they are overwritten when it comes so far.
+    # Later ones are damaged, or this run would have continued from them; they are overwritten when it comes so far.
     for step in sorted(step for step in steps(directory) if step <= int(state.step))[:-keep]:
         if step not in also_keep:
             path_of(directory, step).unlink(missing_ok=True)
@@ -122,10 +122,10 @@ def read(path: Path) -> Checkpoint:
     try:
         meta = json.loads(arrays.pop("meta").tobytes())
         if not isinstance(meta, dict):
-            raise ValueError("its meta is no JSON object")
+            raise ValueError("its meta is not a JSON object")
         return Checkpoint(path, int(arrays["step"]), arrays, meta)
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise RunError(f"{path} is no checkpoint of rawcnn ({error}).") from error
+        raise RunError(f"{path} is not a checkpoint of rawcnn ({error}).") from error
 
 
 def newest(directory: Path, log: Callable[[str], None] = print) -> Checkpoint | None:

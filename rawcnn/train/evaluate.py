@@ -47,6 +47,10 @@ class Evaluation(NamedTuple):
     accuracy: float
     probabilities: np.ndarray
 
+    def __repr__(self) -> str:
+        shape = list(self.probabilities.shape)
+        return f"<Evaluation: loss {self.loss:.4f}, accuracy {self.accuracy:.2%}, probabilities {shape}>"
+
 
 def evaluate(
     eval_step: EvalStep,

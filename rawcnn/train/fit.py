@@ -168,7 +168,7 @@ def _advance(now: Progress, train_step: TrainStep, data: tf.data.Iterator, n: in
         loss_sum=loss_sum,
         correct=now.correct + int(results.correct.numpy().sum()),
         images_per_second=n * now.batch_size / seconds,
-        data_share=min(1.0, float(results.waited) / seconds),
+        data_share=min(1.0, max(0.0, float(results.waited) / seconds)),  # a clock may be set back meanwhile
     )
     left = now.epochs * now.steps_per_epoch - after.step
     return replace(after, seconds_left=left * seconds / n), seconds

@@ -42,13 +42,15 @@ class Seen(NamedTuple):
 class Inputs:
     """From images of any size to the input of a net; the same object in training, testing and classifying.
 
-    `size` is the pixels a side of what goes into `preprocess`. `central_fraction` (0 ... 1) is the part of the shorter
-    side that the test view keeps; 1: the whole image. `data_shape` is the (H, W, C) of the data's images, with H and W
-    None for image files. Of grey data, `light_on_dark` tells whether things are lighter than their ground, and `digits`
-    whether they are single handwritten digits: only then a photo is read as one. Files that declare more than
-    `max_pixels` are refused. `crop` takes the training views (None: whole images), and is not saved.
+    `size` is the pixels a side of what goes into `preprocess`; its height, where a net takes oblong images.
+    `central_fraction` (0 ... 1) is the part of the shorter side that the test view keeps; 1: the whole image.
+    `data_shape` is the (H, W, C) of the data's images, with H and W None for image files. Of grey data, `light_on_dark`
+    tells whether things are lighter than their ground, and `digits` whether they are single handwritten digits: only
+    then a photo is read as one. Files that declare more than `max_pixels` are refused. `crop` takes the training views
+    (None: whole images), and is not saved.
 
-    Images in memory of which whole views are taken stay as they are, and `preprocess` scales them.
+    Images in memory of which whole views are taken stay as they are, and `preprocess` scales them. A net whose input is
+    not square takes images in memory of exactly its size: nothing is scaled or cut then.
     """
 
     size: int
@@ -61,15 +63,22 @@ class Inputs:
     crop: Crop | None = field(default=None, compare=False)
 
     @staticmethod
-    def of(recipe: Recipe, source: Labelled, side: int, **more: Any) -> "Inputs":
-        """For images like those of `source` and a net whose input is `side` pixels a side; `more`: see the class."""
-        size = side - 2 * recipe.preprocess.pad
-        if size < 1:
-            raise UsageError(
-                f"An input of {side} pixels a side has no room within its {recipe.preprocess.pad} of padding."
-            )
+    def of(recipe: Recipe, source: Labelled, side: int | Sequence[int], **more: Any) -> "Inputs":
+        """For images like those of `source` and a net whose input is `side` pixels a side, or (height, width).
+
+        `more`: see the class. Raises `UsageError` for images that cannot be made to fit that input.
+        """
+        sides, pad = (side, side) if isinstance(side, int) else tuple(side), recipe.preprocess.pad
+        size, width = sides[0] - 2 * pad, sides[1] - 2 * pad
+        if min(size, width) < 1:
+            raise UsageError(f"An input of {min(sides)} pixels a side has no room within its {pad} of padding.")
         of_files = source.shape[0] is None
-        scaled = not of_files and source.shape[:2] != (size, size)
+        scaled = not of_files and source.shape[:2] != (size, width)
+        if size != width and (of_files or scaled or recipe.crop or recipe.central_fraction < 1):
+            raise UsageError(
+                f"The net's input is not square, so it takes images in memory of exactly {size}x{width} pixels, whole: "
+                "scale the images first, and use a recipe without crops."
+            )
         preprocess = replace(recipe.preprocess, resize=size) if scaled else recipe.preprocess
         crop = recipe.crop or (whole() if of_files else None)
         return Inputs(size, preprocess, recipe.central_fraction, source.shape, crop=crop, **more)
@@ -103,6 +112,12 @@ class Inputs:
         return self.data_shape[0] is None
 
     @property
+    def oblong(self) -> bool:
+        """Whether the net's input is not square: images in memory that are not, and are not scaled either."""
+        height, width, _ = self.data_shape
+        return height != width and not self.preprocess.resize
+
+    @property
     def test_crop(self) -> Crop | None:
         """The test view; None: whole images, which `preprocess` scales."""
         if self.cropped:
@@ -115,8 +130,13 @@ class Inputs:
         """`evaluate(source)` by the test protocol `crops`, one of `CROPS`.
 
         "1": the test view; "6": that one and five like it, see `six_views`; "10" and "144": see `rawcnn.data.views`;
-        "dense": the net on the larger central square and its mirror image, see `rawcnn.nets.inference`.
+        "dense": the net on the larger central square and its mirror image, see `rawcnn.nets.inference`. Raises
+        `UsageError` for another name, and for a protocol that the net cannot be tested by.
         """
+        if crops not in CROPS:
+            raise UsageError(f"crops is {crops!r}, but must be one of {', '.join(CROPS)}.")
+        if self.oblong and crops not in ("1", "6"):
+            raise UsageError(f"crops={crops} takes square views, and the net's input is not square: use crops=1.")
         apply: Callable[[tf.Tensor], tf.Tensor] = net
         crop, size, views, preprocess = self.test_crop, self.size, 1, self.preprocess
         fraction = self.central_fraction if self.cropped else STANDARD
@@ -156,11 +176,13 @@ class Inputs:
         """An image file as a test image like it would be, and as it is; its header and its pixels are read once.
 
         A net that learnt handwritten digits is shown a digit cut out of a photo or scan, see `as_mnist`. Other nets for
-        images in memory are shown the central square, made as small as those; a grey one is inverted where its data are
-        light on dark and its border is light, which the remark says. Raises `DataError` if the file cannot be read.
+        images in memory are shown the largest central part of their shape, made as small as those; a grey one is
+        inverted where its data are light on dark and its border is light, which the remark says. Raises `DataError` if
+        the file cannot be read.
         """
-        height, _, channels = self.image_shape
-        if channels == 1 and self.digits:
+        path = os.path.expanduser(path)
+        height, width, channels = self.image_shape
+        if channels == 1 and self.digits and height == width:
             digit, grey = read_digit(path, height, max_pixels=self.max_pixels)
             return Seen(digit, grey)
         if channels == 1:
@@ -173,13 +195,18 @@ class Inputs:
         return Seen(self._view(original), original)
 
     def _view(self, image: np.ndarray) -> np.ndarray:
-        """What a file of these pixels, uint8 `[H, W, 3]`, would give as a test image: uint8 `[size, size, 3]`."""
-        crop = (self.test_crop if self.of_files else None) or centre()
-        height, width = (tf.constant([length]) for length in image.shape[:2])
-        boxes, _ = crop(height, width, tf.zeros(2, tf.int64))
-        box = tf.cast(tf.round(boxes[0, 0]), tf.int32)
+        """What a file of these pixels, uint8 `[H, W, 3]`, would give as a test image: uint8 `[*image_shape[:2], 3]`."""
+        wanted = self.image_shape[:2]
+        if self.of_files and self.test_crop:
+            height, width = (tf.constant([length]) for length in image.shape[:2])
+            edges = self.test_crop(height, width, tf.zeros(2, tf.int64))[0][0, 0]
+        else:
+            most = np.array(wanted) * min(have / want for have, want in zip(image.shape[:2], wanted, strict=True))
+            middle = np.array(image.shape[:2]) / 2
+            edges = tf.constant(np.concatenate([middle - most / 2, middle + most / 2]), tf.float32)
+        box = tf.cast(tf.round(edges), tf.int32)
         box = tf.concat([box[:2], tf.maximum(box[2:], box[:2] + 1)], axis=0)
-        return tf.cast(scale(cut(tf.constant(image), box), self.image_shape[0]) + 0.5, tf.uint8).numpy()
+        return tf.cast(scale(cut(tf.constant(image), box), *wanted) + 0.5, tf.uint8).numpy()
 
     def test_images(self, source: Labelled) -> np.ndarray:
         """The images of `source` as `checked` takes them: uint8 `[N, *image_shape]`."""

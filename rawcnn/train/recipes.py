@@ -22,7 +22,7 @@ from rawcnn.train.schedules import Schedule
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a net is trained, and how it is shown images ever after.
+    """How a net is trained, and how images are shown to it from then on.
 
     `optimizer`, `loss` and `schedule` are names in `OPTIMIZERS`, `LOSSES` and `SCHEDULES`. `weight_decay` is the
     optimizer's. `label_smoothing` acts in training only. `head_weights` says by name how much the loss of each head

@@ -1,18 +1,18 @@
 """Training in three calls: `fit` trains a net, `evaluate` judges it, `predict` asks it.
 
 How images are shown to a net (`Preprocess`, test view) and its loss are said once, to `fit`, which notes them on the
-net. `make_train_step`, `TrainState` and `train_epochs` are the stratum below, for a loop of one's own.
+net. `make_train_step`, `TrainState` and `train_epochs` are the stratum below, for a loop of your own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from rawcnn.data.preprocess import Preprocess
-from rawcnn.data.source import Augment, Labelled, Source
+from rawcnn.data.source import Augment, Labelled, Source, check_same_classes
 from rawcnn.data.views import Crop
 from rawcnn.errors import DataError, UsageError
 from rawcnn.machine import cores, one_thread_per_op, shards_of
@@ -29,6 +29,8 @@ from rawcnn.train.recipes import SCHEDULES, Recipe, choose_precision
 from rawcnn.train.schedules import Schedule
 from rawcnn.train.step import TrainState, TrainStep, make_train_step
 
+P = ParamSpec("P")
+R = TypeVar("R")
 HEAD_WEIGHT = 0.3
 """What a head's loss counts unless the recipe says otherwise (Szegedy et al. 2014, section 5)."""
 SMALL_OPS = 2_000_000
@@ -49,6 +51,41 @@ class Shown:
         return vars(self) | {"eval_steps": {}, "recipe": replace(self.recipe, crop=None, augment=None)}
 
 
+def net_and_source(function: Callable[P, R]) -> Callable[P, R]:
+    """`function(net, source, ...)`, with a sentence for what is often given in the place of the two."""
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        name = function.__name__
+        for net in args[:1]:
+            if not isinstance(net, Chain):
+                raise UsageError(f"{name}'s first argument is the net, a Chain, not a {type(net).__name__}.")
+            check_takes_images(net)
+        for source in [
+            *args[1:2],
+            *(kwargs[key] for key in ("train", "source", "validation") if kwargs.get(key) is not None),
+        ]:
+            if not isinstance(source, Labelled):
+                splits = " Give one of its splits, as in data.train." if hasattr(source, "train") else ""
+                raise UsageError(
+                    f"{name} takes images and their labels together, in a Source, not a {type(source).__name__}: write "
+                    f"rc.{name}(net, rc.Source(images, labels), ...).{splits}"
+                )
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def check_takes_images(net: Chain) -> None:
+    """Raise `UsageError` unless the net's input is an image with channels."""
+    if len(net.input_shape) != 3:
+        raise UsageError(
+            f"The net's input is {net.input_shape}, but images are (height, width, channels): make the net with "
+            "input_shape=(28, 28, 1), say, and where it needs flat numbers begin its table with a Flatten row."
+        )
+
+
+@net_and_source
 def fit(
     net: Chain,
     train: Labelled,
@@ -74,7 +111,7 @@ def fit(
     softmax cross entropy; pixels scaled to 0 ... 1 and images to the size of the net's input.
 
     Args:
-      net: its last row gives `[N, K]` logits. Training goes on from the weights it has.
+      net: its last row gives `[N, K]` logits. Training starts from the weights it has.
       train: a `Source`, or another source of images with labels in 0 ... K - 1.
       validation: images that are evaluated at the end of each epoch; never trained on.
       optimizer: "adam", "nesterov", "momentum" or "sgd"; or one that is made, as in `Adam(net.logits, 0.01)`, which
@@ -103,6 +140,8 @@ def fit(
         head_weights=how.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
     )
     _check_fit(net, train)
+    if validation is not None:
+        check_same_classes(train, validation, "validation")
     shown = Shown(how, _loss(loss or how.loss), train.shape)
     remark = _set_precision(net, precision, how)
     net._shown = shown
@@ -134,7 +173,7 @@ def _fit(
 ) -> Iterator[Progress]:
     """The generator: apart from `fit`, so that what does not fit is said by the call, not by the first `next`."""
     accuracies: list[float] = []
-    inputs = Inputs.of(recipe, train, state.net.input_shape[0])
+    inputs = Inputs.of(recipe, train, state.net.input_shape[:2])
     inputs.prepare(state.net, train)
     for now in train_epochs(
         state,
@@ -161,6 +200,7 @@ def _fit(
         remark = ""
 
 
+@net_and_source
 def evaluate(net: Chain, source: Labelled, *, recipe: Recipe | None = None) -> Evaluation:
     """Mean loss, accuracy (0 ... 1) and class probabilities `[N, K]` of all images of `source`, in their order.
 
@@ -192,12 +232,16 @@ def predict(net: Chain, images: Any, *, recipe: Recipe | None = None) -> np.ndar
     >>> predict(net, np.zeros((2, 4, 4))).shape, predict(net, []).shape
     ((2, 3), (0, 3))
     """
+    if isinstance(images, Labelled):
+        raise UsageError("predict takes images alone: for a source write rc.evaluate(net, source).probabilities.")
     classes = net.out_shape[-1]
     if not len(images):
         return np.zeros((0, classes), np.float32)
-    if np.ndim(images) < 3:
-        shape = list(np.shape(images))
-        raise DataError(f"Images are [N, H, W, C] or, if grey, [N, H, W], not {shape}: give one image as image[None].")
+    shape, noted = np.shape(images), getattr(net, "_shown", None)
+    if len(shape) < 3 or shape in (net.input_shape, noted and noted.shape):
+        raise DataError(
+            f"Images are [N, H, W, C] or, if grey, [N, H, W], not {list(shape)}: give one image as image[None]."
+        )
     source = Source(images, np.zeros(len(images), np.int32), tuple(map(str, range(classes))))
     return evaluate(net, source, recipe=recipe).probabilities
 
@@ -260,7 +304,7 @@ def _shards(net: Chain, recipe: Recipe) -> int:
 
 
 def _inputs(net: Chain, shown: Shown, source: Labelled) -> Inputs:
-    return Inputs.of(shown.recipe, source, net.input_shape[0])
+    return Inputs.of(shown.recipe, source, net.input_shape[:2])
 
 
 def _shown(net: Chain, recipe: Recipe | None) -> Shown:

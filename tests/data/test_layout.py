@@ -1,6 +1,7 @@
 """Layouts of folders: what is a split, what is a class, and what is passed over is said."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,39 @@ def test_grey_is_pillows(tmp_path, rng):
     for image, path in zip(got, source.paths, strict=True):
         expected = np.asarray(Image.open(path).convert("L"), int)
         assert np.abs(image[..., 0] - expected).max() <= (0 if path == str(grey) else 1)
+
+
+@pytest.mark.parametrize(("train", "test"), [("훈련", "시험"), ("Lernen", "Prüfen"), ("batch 1", "batch 2")])
+def test_splits_in_other_languages_are_refused_even_where_one_lacks_a_class(train, test, tmp_path):
+    fill(tmp_path, *(f"{train}/{name}/1.png" for name in "abc"), *(f"{test}/{name}/1.png" for name in "ab"))
+    with pytest.raises(DataError, match=r"like splits\. Rename them to train and test"):
+        opened(tmp_path)
+
+
+def test_names_that_look_alike_are_one_class(tmp_path):
+    """macOS writes letters with accents, and Korean syllables, in pieces (NFD); blanks at the end are not seen."""
+    for form, split in (("NFC", "train"), ("NFD", "test")):
+        names = (unicodedata.normalize(form, name) for name in ("café", "고양이"))
+        fill(tmp_path, *(f"{split}/{name}/1.png" for name in names))
+    os.rename(tmp_path / "test" / unicodedata.normalize("NFD", "café"), tmp_path / "test/café ")
+    splits, _ = open_folder(tmp_path, log=lambda _: None)
+    assert splits["train"].class_names == splits["test"].class_names == ("café", "고양이")
+    assert splits["train"].labels.tolist() == splits["test"].labels.tolist() == [0, 1]
+    fill(tmp_path, f"train/{unicodedata.normalize('NFD', 'café')}/1.png")
+    with pytest.raises(DataError, match="would be a second class called 'café'"):
+        opened(tmp_path)
+
+
+def test_a_class_that_only_the_test_images_have_is_asked_about(tmp_path):
+    fill(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/Dog/1.png")
+    with pytest.raises(DataError, match=r"have a class 'Dog' that is not in train\. Did you mean 'dog'\?"):
+        opened(tmp_path)
+
+
+def test_runs_in_the_folder_are_not_data(tmp_path):
+    """Who trains where the images are has the pictures of earlier runs below them."""
+    fill(tmp_path, "a/1.png", "b/1.png", "runs/lenet5-folder-1/curves.png", "mine/samples.png")
+    for run in ("runs/lenet5-folder-1", "mine"):
+        (tmp_path / run / "run.lock").write_text("1")
+    splits, said = opened(tmp_path)
+    assert splits == {"train": ["a/1.png", "b/1.png"]} and "2 folders of training runs" in said[0]

@@ -266,7 +266,7 @@ def test_protocols_by_name():
         assert len(got[0][0]) == int(crops)
         np.testing.assert_array_equal(got[0], named[0])
         np.testing.assert_array_equal(got[1], named[1])
-    with pytest.raises(UsageError, match="'12' crops: choose 1, 10 or 144"):
+    with pytest.raises(UsageError, match="no boxes for crops='12': the protocols of boxes are 1, 10 and 144"):
         views.protocol("12")
 
 

@@ -113,7 +113,7 @@ def test_help_is_short_and_complete(home):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["epochs=3"], "'epochs=3' is no flag: flags begin with two dashes"),
+        (["epochs=3"], "'epochs=3' is not a flag: flags begin with two dashes"),
         (["--run=/dev/null/x"], "cannot be written"),
         (["--data_dir=nowhere"], "nowhere does not exist. Check the spelling."),
         *slow(
@@ -216,7 +216,7 @@ def test_a_terminal_gets_a_line_that_lives(home, tmp_path):
 def test_flags_of_another_example_are_refused(whole, home, tmp_path):
     (tmp_path / "flags.txt").write_text("--net=lenet5\n--colour=blue\n")
     done = call(TRAIN, f"--run={tmp_path}", "--resume", home=home, status=2)
-    assert "flags.txt: '--colour' is no flag of rawcnn." in done.stderr
+    assert "flags.txt: rawcnn has no flag '--colour'." in done.stderr
 
 
 def test_classify_reads_ones_own_images(whole, home, tmp_path):

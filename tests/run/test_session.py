@@ -176,8 +176,11 @@ def test_three_sources_two_and_none_to_validate_on(source, tmp_path):
     assert result.best is None and result.history[1].val_accuracy is None and result.tested.epoch == 2
     with pytest.raises(UsageError, match="patience compares validation accuracies"):
         Run(tmp_path / "no", build(), source, validation=0, patience=3).train()
-    with pytest.raises(DataError, match="holds out none of 400 images"):
+    with pytest.raises(DataError, match="0 of 400 images cannot be held out for test and validation"):
         Run(tmp_path / "no", build(), source, validation=0).train()
+    with pytest.raises(DataError, match=r"Class 1 of the test images is 'x', which is called '1' in training"):
+        other = Source(parts[1].images, parts[1].labels, ("0", "x", *NAMES[2:]))
+        Run(tmp_path / "no", build(), [parts[0], other]).train()
     with pytest.raises(UsageError, match="The data of a run are"):
         Run(tmp_path / "no", build(), [source.images]).train()
     assert not (tmp_path / "no").exists()
@@ -186,7 +189,7 @@ def test_three_sources_two_and_none_to_validate_on(source, tmp_path):
 def test_net_and_data_must_fit(source, tmp_path):
     with pytest.raises(UsageError, match=r"gives 3 numbers an image .* but the data have 10 classes"):
         Run(tmp_path / "run", build(classes=3), source).train()
-    with pytest.raises(UsageError, match=r"'epoch' is no setting of rawcnn. Did you mean 'epochs'\?"):
+    with pytest.raises(UsageError, match=r"rawcnn has no setting 'epoch'. Did you mean 'epochs'\?"):
         Run(tmp_path / "run", build(), source, epoch=3)
     assert not (tmp_path / "run").exists()
 
@@ -201,9 +204,13 @@ def test_a_registered_net_needs_no_net_to_be_read_again(source, tmp_path, monkey
     try:
         result = Run(tmp_path / "run", "small_net", source, epochs=1, batch_size=20).train()
         assert load_run(result.directory).probabilities(source.images[:3]).shape == (3, 10)
+        with pytest.raises(UsageError, match="The run was given its images in Python, and they are not kept"):
+            COMMANDS["evaluate"].do(["rawcnn evaluate", f"--run={result.directory}"])
     finally:
         del NETS["small_net"]
-    with pytest.raises(UsageError, match="register it with"):
+    with pytest.raises(RunError, match=r"Or register it before, as in rc.register_net\('small_net', build\)"):
+        load_run(result.directory)
+    with pytest.raises(UsageError, match="register it before"):
         Run(tmp_path / "run", data=source, resume=True).train()
 
 

@@ -80,8 +80,8 @@ def test_the_flags_of_a_command_line_give_the_same_settings():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--colour=blue", "'--colour' is no flag of rawcnn"),
-        ("--epoch=3", "'--epoch' is no flag of rawcnn. Did you mean '--epochs'?"),
+        ("--colour=blue", "rawcnn has no flag '--colour'"),
+        ("--epoch=3", "rawcnn has no flag '--epoch'. Did you mean '--epochs'?"),
         ("--epochs=many", "epochs must be a whole number, not 'many'"),
         ("--epochs=-1", "epochs must be 1 or more, not -1"),
         ("--smoke=perhaps", "smoke must be True or False"),
@@ -127,10 +127,10 @@ def test_class_names_of_a_file_reach_the_data(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--lr=0.1", "--lr is no flag. Did you mean --learning_rate?"),
-        ("--activation=sigmoid", "--activation is no flag: it belongs to a net's table"),
-        ("--epoch=3", "--epoch is no flag. Did you mean --epochs?"),
-        ("--zzz", "--zzz is no flag. See --help."),
+        ("--lr=0.1", "There is no flag --lr. Did you mean --learning_rate?"),
+        ("--activation=sigmoid", "There is no flag --activation: that is part of a net's table"),
+        ("--epoch=3", "There is no flag --epoch. Did you mean --epochs?"),
+        ("--zzz", "There is no flag --zzz. See --help."),
         ("--epochs=many", "epochs must be a whole number, not 'many'"),
     ],
 )

@@ -67,7 +67,7 @@ def test_there_may_be_none(tmp_path):
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "ckpt-000000003.npz", a=np.ones(3))
-    with pytest.raises(RunError, match="is no checkpoint of rawcnn"):
+    with pytest.raises(RunError, match="is not a checkpoint of rawcnn"):
         checkpoints.read(tmp_path / "ckpt-000000003.npz")
 
 

@@ -150,21 +150,22 @@ def cut(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
     return tf.pad(inside, tf.pad(tf.stack([before, after], 1), [[0, 1], [0, 0]]))
 
 
-def scale(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Scaled to float32 `[size, size, 3]`, 0 ... 255."""
-    sides = tf.shape(image)[:2]
+def scale(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Scaled to float32 `[height, width, 3]`, 0 ... 255."""
+    sides = tf.cast(tf.shape(image)[:2], tf.float32)
+    size, wanted = [height, width], tf.constant([height, width], tf.float32)
 
     def interpolated() -> tf.Tensor:
-        return tf.raw_ops.ResizeBilinear(images=image[None], size=[size, size], half_pixel_centers=True)
+        return tf.raw_ops.ResizeBilinear(images=image[None], size=size, half_pixel_centers=True)
 
     def averaged() -> tf.Tensor:
         return tf.raw_ops.ScaleAndTranslate(
             images=image[None],
-            size=[size, size],
-            scale=size / tf.cast(sides, tf.float32),
+            size=size,
+            scale=wanted / sides,
             translation=[0.0, 0.0],
             kernel_type="triangle",
         )
 
-    few = tf.cast(tf.reduce_max(sides), tf.float32) <= ALIASING * size
+    few = tf.reduce_all(sides <= ALIASING * wanted)
     return tf.cond(few, interpolated, averaged)[0]

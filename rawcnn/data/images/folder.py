@@ -12,7 +12,7 @@ from rawcnn.data.images.headers import MAX_PIXELS, ImageInfo, examine, quiet_pil
 from rawcnn.data.images.layout import Layout
 from rawcnn.data.images.stream import LEAVE_OUT, FileSource, _bad_files
 from rawcnn.data.log import Log
-from rawcnn.errors import DataError, UsageError
+from rawcnn.errors import DataError, UsageError, did_you_mean
 
 THREADS = 4  # for reading headers: more of them only wait for Python's lock
 MAX_KEPT = 2**31
@@ -59,7 +59,10 @@ def open_folder(
         )
     for split, classes in found.items():
         if surplus := sorted(set(classes) - set(names)):
-            raise DataError(f"The {split} images in {directory} have a class {surplus[0]!r} that is not in train.")
+            raise DataError(
+                f"The {split} images in {directory} have a class {surplus[0]!r} that is not in train."
+                f"{did_you_mean(surplus[0], names)}"
+            )
     if bad_images == "skip":
         log(f"decoding every image in {directory} once to find bad ones")
     sources: dict[str, FileSource] = {}

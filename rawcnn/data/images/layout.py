@@ -12,6 +12,7 @@ What is passed over is counted, and said in one line.
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ IMAGENETTE = {
 LEFT_BY_SYSTEMS = frozenset((".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".ipynb_checkpoints", "__pycache__"))
 """Every folder may have these: they are passed over silently."""
 LEFT_BY_TOOLS = frozenset(("$RECYCLE.BIN", "#recycle", "#snapshot", "lost+found", "System Volume Information"))
+RUN_LOCK, RUNS = "run.lock", "runs"
+"""A file that every run directory has, and the folder of such directories: a run's pictures are not data."""
 
 
 class Layout:
@@ -82,6 +85,8 @@ class Layout:
             if entry.is_dir():
                 if name.startswith((".", "@")) or name in LEFT_BY_TOOLS:
                     passed["hidden folders or folders that a tool left"] += 1
+                elif (path / RUN_LOCK).exists() or (name == RUNS and any(path.glob(f"*/{RUN_LOCK}"))):
+                    passed["folders of training runs"] += 1
                 else:
                     folders.append(path)
             elif name.startswith("."):
@@ -130,13 +135,13 @@ class Layout:
         if len(folders) < 2 or not self.entries(folders[0])[0]:
             return
         inner = [self.entries(folder) for folder in folders]
-        names = {tuple(folder.name for folder in folders) for folders, _ in inner}
-        if len(names) == 1 and len(*names) > 1 and not any(files for _, files in inner):
-            some = " and ".join(next(iter(names))[:2])
+        names = [{class_name(folder) for folder in folders} for folders, _ in inner]
+        most = max(names, key=len)  # the classes, of which a small split may lack some
+        if all(len(some) > 1 and some <= most for some in names) and not any(files for _, files in inner):
             raise DataError(
-                f"Every folder in {directory} has the same folders ({some}, ...): those look like the classes, and "
-                f"{folders[0].name} and {folders[1].name} like splits. Rename them to train and test (or validation), "
-                "or put each class's images into one folder."
+                f"Every folder in {directory} has the same folders ({' and '.join(sorted(most)[:2])}, ...): those look "
+                f"like the classes, and {folders[0].name} and {folders[1].name} like splits. Rename them to train and "
+                "test (or validation), or put each class's images into one folder."
             )
 
     def _only(self, directory: Path) -> str:
@@ -163,7 +168,7 @@ class Layout:
         """Each folder's images, at any depth, by its name; Imagenette's numbers become words."""
         found: dict[str, list[str]] = {}
         for folder in folders:
-            name = IMAGENETTE.get(folder.name, folder.name)
+            name = class_name(folder)
             if name in found:
                 raise DataError(f"{folder} would be a second class called {name!r}. Rename it or the other one.")
             found[name] = self._files_below(folder, set())
@@ -184,13 +189,22 @@ class Layout:
         return [str(file) for file in files] + [file for folder in folders for file in self._files_below(folder, seen)]
 
 
+def class_name(folder: Path) -> str:
+    """What a class is called whose images are in `folder`: Imagenette's numbers are words, blanks at the ends go.
+
+    Letters with accents, and Korean syllables, become one sign each (Unicode's form NFC): archives made on macOS have
+    them in pieces, so that two names which look alike would be two classes.
+    """
+    return unicodedata.normalize("NFC", IMAGENETTE.get(folder.name, folder.name).strip() or folder.name)
+
+
 def split_of(name: str) -> str | None:
     """The split that a folder's name tells, if it consists of a split's word and words that mean nothing.
 
     >>> [split_of(name) for name in ("training_set", "seg_test", "TestImages", "VAL", "test1", "train_station")]
     ['train', 'test', 'test', 'validation', None, None]
     """
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
     tokens = [word for word in re.split(r"[\W_]+", words.lower()) if word not in FILLERS]
     return SPLITS.get(tokens[0]) if len(tokens) == 1 else None
 
@@ -205,7 +219,7 @@ def flat_folder(files: Sequence[Path]) -> dict[str, list[str]]:
                 f"{file} does not tell its class: files in one folder are named as cat.0.jpg, a class and a number. "
                 "Rename it, or put the images into folders named after their classes."
             )
-        found.setdefault(match[1], []).append(str(file))
+        found.setdefault(unicodedata.normalize("NFC", match[1]), []).append(str(file))
     return dict(sorted(found.items()))
 
 

@@ -189,7 +189,7 @@ def _read(
 
     def view(of: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         box, mirrored = of
-        scaled = scale(cut(image, box), size)
+        scaled = scale(cut(image, box), size, size)
         if channels == 1:
             scaled = tf.tensordot(scaled, tf.constant([[0.299], [0.587], [0.114]]), 1)
         # The small result is turned upright, not the large image: the box was turned the other way round.
