@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.data.batches import thumbnails as thumbnails
     from rawcnn.data.datasets import DataSet as DataSet
     from rawcnn.data.datasets import load_dataset as load_dataset
+    from rawcnn.data.folds import folds as folds
     from rawcnn.data.preprocess import Preprocess as Preprocess
     from rawcnn.data.source import Source as Source
     from rawcnn.data.views import area_crop as area_crop
@@ -79,6 +80,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.train.evaluate import Evaluation as Evaluation
     from rawcnn.train.evaluate import confusion_matrix as confusion_matrix
     from rawcnn.train.evaluate import make_eval_step as make_eval_step
+    from rawcnn.train.find_rate import RateTest as RateTest
+    from rawcnn.train.find_rate import find_rate as find_rate
     from rawcnn.train.fit import Progress as Progress
     from rawcnn.train.fit import train_epochs as train_epochs
     from rawcnn.train.lookahead import Lookahead as Lookahead
@@ -116,10 +119,12 @@ _FROM = {
     "data.source": "Source",
     "data.preprocess": "Preprocess",
     "data.datasets": "DataSet load_dataset",
+    "data.folds": "folds",
     "data.views": "area_crop centre padded_crop random_crop scale_jitter",
     "data.augment": "cutout distort pca_lighting photometric",
     "data.batches": "batches thumbnails",
     "train.simple": "evaluate fit predict",
+    "train.find_rate": "RateTest find_rate",
     "train.fit": "Progress train_epochs",
     "train.evaluate": "Evaluation confusion_matrix make_eval_step",
     "train.step": "TrainState make_train_step",

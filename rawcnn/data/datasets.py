@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rawcnn.data.batches import thumbnails
+from rawcnn.data.folds import one_fold, parts
 from rawcnn.data.images.folder import open_folder
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.log import Log
@@ -194,6 +195,7 @@ def load(
     bad_images: str = "error",
     max_pixels: int = MAX_PIXELS,
     class_names: Sequence[str] | str | os.PathLike[str] | None = None,
+    fold: tuple[int, int] | None = None,
     log: Log = print,
 ) -> DataSet:
     """Load a data set by its name in `KNOWN`, or with "auto" what is there.
@@ -203,7 +205,8 @@ def load(
     drawn by `seed`, to hold out where the data set has no validation images of its own (0: none, `validation` is then
     None); a folder without test images gives as many of them too. `sample` (0 ... 1) keeps that fraction of the
     training images of each class; `limit` takes no more than so many images. For a `colour` net grey images become
-    colour ones; without it files are read as grey. `class_names`: names, or a text file with one a line.
+    colour ones; without it files are read as grey. `class_names`: names, or a text file with one a line. `fold`, as
+    in (1, 5): fold 1 of 5 of the training images validates (see `folds`), in the place of what `validation` says.
 
     Raises `DataError` or `DownloadError` if the data are missing or unfit; a `data_dir` that is given must hold them,
     and nothing is downloaded.
@@ -233,7 +236,7 @@ def load(
     if colour:
         splits = {split: in_colour(source) for split, source in splits.items()}
     digits = loaded.digits and names is None
-    found = cut(splits, validation=validation, seed=seed, sample=sample)
+    found = cut(splits, validation=validation, seed=seed, sample=sample, fold=fold)
     return DataSet(loaded.name, *found, bad=loaded.bad, digits=digits)
 
 
@@ -341,12 +344,16 @@ def limited(source: Labelled, limit: int | None, seed: int) -> Labelled:
 
 
 def cut(
-    splits: Splits, *, validation: float, seed: int, sample: float = 1.0
+    splits: Splits, *, validation: float, seed: int, sample: float = 1.0, fold: tuple[int, int] | None = None
 ) -> tuple[Labelled, Labelled | None, Labelled]:
     """Training, validation and test images: splits that are missing are held out of the training images.
 
     The arguments are those of `load`. Raises `DataError` if `validation` holds out no image, or leaves none.
     """
+    if fold is not None:  # `validation` then says only how many test images to hold out, where there are none
+        train, _, test = cut({**splits, "validation": splits["train"]}, validation=validation, seed=seed)
+        one = one_fold(train, parts(train, fold[1], seed), fold[0])
+        return one.train if sample == 1 else one.train.sample(sample, seed), one.validation, test
     train, held_out = splits["train"], {split: splits[split] for split in splits if split != "train"}
     missing = [split for split in ("test", "validation") if split not in splits]
     if validation == 0 and missing == ["validation"]:

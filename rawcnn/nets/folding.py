@@ -1,7 +1,7 @@
 """Batch normalisation folded into the convolutions around it: the same net for inference, with fewer rows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,7 @@ from rawcnn.layers import (
     activate,
 )
 from rawcnn.nets.chain import Chain, Row, row
+from rawcnn.nets.precision import FLOAT32
 
 Rows = list[tuple[str, Layer]]
 
@@ -33,7 +34,8 @@ def fold_batch_norm(net: Chain) -> Chain:
     own. Max pooling is passed where no scale is negative. A row that cannot be folded stays.
 
     Rows that do not change are those of `net`, with their variables; the others have new variables, which later changes
-    of `net` do not reach. Heads, which only training uses, are left out.
+    of `net` do not reach. Heads, which only training uses, are left out. What `fit` noted about images goes along:
+    `predict` and `evaluate` show the twin images as they show them to `net`.
 
     >>> from rawcnn.nets import NETS
     >>> net = NETS["vgg11_bn"]((32, 32, 3), 10)
@@ -41,9 +43,26 @@ def fold_batch_norm(net: Chain) -> Chain:
     ['conv1_1', 'pool1', 'conv2_1', 'pool2']
     """
     rows = _forward(_backward(list(net.rows)))
-    return Chain(
+    twin = Chain(
         tuple((name, _ready(layer)) for name, layer in rows), input_shape=net.input_shape, policy=net.policy
     )  # fmt: skip
+    if (shown := getattr(net, "_shown", None)) is not None:  # how `fit` showed it images, for `predict` and `evaluate`
+        twin._shown = replace(shown, eval_steps={})
+    return twin
+
+
+def for_inference(net: Chain) -> Chain:
+    """`fold_batch_norm(net)` if its answers are those of `net` but for float32's rounding; else `net` itself.
+
+    In bfloat16 they are not: there the folded filters are rounded, and not those of `net`.
+
+    >>> from rawcnn.nets import NETS
+    >>> net = NETS["lenet5_relu"]()
+    >>> for_inference(net) is net  # there is nothing to fold
+    True
+    """
+    folds = net.policy == FLOAT32 and any(isinstance(layer, BatchNorm) for _, layer in net.rows)
+    return fold_batch_norm(net) if folds else net
 
 
 def _backward(rows: Rows) -> Rows:

@@ -12,11 +12,14 @@ from rawcnn.errors import RunError, UsageError, similar_path
 from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
+from rawcnn.nets.folding import for_inference
 from rawcnn.nets.weights import assign
 from rawcnn.run.record import OWN_NET, Record
 from rawcnn.train import checkpoints
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs, Seen
 
+WORTH_FOLDING = 100
+"""Images for which batch normalisation is folded: for fewer, folding takes longer than it saves."""
 Build = Chain | Callable[[], Chain] | None
 
 
@@ -50,7 +53,8 @@ class Classifier:
         shape or type, or in 0 ... 1 instead of 0 ... 255.
         """
         images = self.inputs.checked(images)
-        parts = [tf.nn.softmax(self.net(self.inputs.shown(tf.constant(some)))).numpy() for some in self._blocks(images)]
+        net = for_inference(self.net) if len(images) >= WORTH_FOLDING else self.net
+        parts = [tf.nn.softmax(net(self.inputs.shown(tf.constant(some)))).numpy() for some in self._blocks(images)]
         return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *parts])
 
     def _blocks(self, images: np.ndarray) -> Iterator[np.ndarray]:

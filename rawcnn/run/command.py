@@ -12,7 +12,7 @@ from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError, UsageError, did_you_mean
 from rawcnn.nets import NETS, input_shape
 from rawcnn.nets.summary import summary
-from rawcnn.run import cli, export_command, pictures
+from rawcnn.run import cli, export_command, find_rate, pictures, sweep
 from rawcnn.run.classify import Classifier, load_run
 from rawcnn.run.flags import HelpAsked, read_flags
 from rawcnn.run.given import data_of
@@ -219,7 +219,7 @@ def _evaluate(argv: list[str]) -> None:
     source = _test_images(classifier, flags.data_dir)
     crops = flags.crops or settings.crops
     loss = LOSSES[recipe_for(settings).loss]
-    test = classifier.inputs.evaluator(classifier.net, loss, crops)(source)
+    test = classifier.inputs.tester(classifier.net, loss, crops)(source)
     tell(f"{len(source):,} test images, --crops={crops}")
     tell(f"test loss {test.loss:.4f}")
     tell(f"test accuracy {test.accuracy:.2%}")
@@ -235,6 +235,8 @@ class Command:
 
 COMMANDS: Mapping[str, Command] = {
     "train": Command("train a net; all results go into a run directory", _train),
+    "find_rate": Command("try learning rates for a few steps, and suggest one", find_rate.command),
+    "sweep": Command("train a run for each combination of settings, or each fold, and compare them", sweep.command),
     "classify": Command("read images of your own with a trained run", classify),
     "evaluate": Command("test a trained run again, with other crops or other data", _evaluate),
     "export": Command("write a trained net as SavedModel, ONNX or TFLite", export_command.command),

@@ -41,7 +41,7 @@ class RunDir:
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = self._acquire()
+            self._lock = lock(self.path, "choose another --run")
         except OSError as error:
             raise RunError(f"{self.path} cannot be written ({error.strerror}): choose another --run.") from error
         try:
@@ -61,24 +61,6 @@ class RunDir:
         for path in own:
             if overwrite or path.suffix == ".tmp":
                 path.unlink()
-
-    def _acquire(self) -> IO[str]:
-        # Kept open: the lock ends with the process.
-        lock = open(self.path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115
-        try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # no such locks on this system
-            return lock
-        except BlockingIOError:
-            with lock:
-                lock.seek(0)
-                raise RunError(f"{self.path} is in use by process {lock.read()}: choose another --run.") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        return lock
 
     def close(self) -> None:
         """Free the directory for other processes, and remove it if it was made here and nothing was written."""
@@ -130,6 +112,28 @@ class RunDir:
         self._rows = [dict(row) for row in rows]
         with whole_file(self.path / HISTORY) as file:
             file.write("".join(json.dumps(row) + "\n" for row in self._rows).encode())
+
+
+def lock(directory: Path, remedy: str) -> IO[str]:
+    """Take `directory` for this process, until the file that is returned is closed.
+
+    Raises `RunError` with the remedy if another process has it.
+    """
+    held = open(directory / LOCK, "a+", encoding="utf-8")  # noqa: SIM115  (the lock ends with the process)
+    try:
+        import fcntl
+
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no such locks on this system
+        return held
+    except BlockingIOError:
+        with held:
+            held.seek(0)
+            raise RunError(f"{directory} is in use by process {held.read()}: {remedy}.") from None
+    held.truncate(0)
+    held.write(str(os.getpid()))
+    held.flush()
+    return held
 
 
 def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:

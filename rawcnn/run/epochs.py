@@ -20,7 +20,7 @@ from rawcnn.run.record import DataFacts, Epoch, Record, Sums, is_better
 from rawcnn.run.tensorboard import TensorBoard
 from rawcnn.train import checkpoints, schedules
 from rawcnn.train.evaluate import Evaluation, confusion_matrix
-from rawcnn.train.fit import Progress, train_epochs
+from rawcnn.train.fit import Progress
 
 
 class Session:
@@ -97,20 +97,11 @@ class Session:
             self._end_epoch(self._standing(), display.say)
         if self.record.stops_early:
             return
-        settings, inputs, sums = self.settings, self.ready.inputs, self.record.sums
-        assert settings.batch_size is not None
+        settings, sums = self.settings, self.record.sums
         clock = time.perf_counter()
-        for now in train_epochs(
-            self.state,
-            self.ready.train_step,
+        for now in self.ready.train(
             self.data.train,
-            batch_size=settings.batch_size,
             epochs=settings.epochs,
-            seed=settings.seed,
-            crop=inputs.crop,
-            size=inputs.size,
-            augment=self.ready.augment,
-            alternate=self.ready.recipe.alternate,
             pause_every=settings.save_every,
             loss_sum=sums.loss_sum,
             correct=sums.correct,

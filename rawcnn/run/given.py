@@ -22,6 +22,9 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
     shape = shape or input_shape(settings.net)
     limit = (SMOKE_IMAGES if shape[0] <= LARGE else SMOKE_LARGE_IMAGES) if settings.smoke else None
     assert settings.validation is not None
+    fold = None if settings.fold is None else (settings.fold, settings.folds)
+    if fold and (isinstance(given, DataSet) or (isinstance(given, Sequence) and len(given) == 3)):
+        raise UsageError("folds cut validation images off the training images: give a Source or (train, test).")
     if given is None:
         return datasets.load(
             settings.dataset,
@@ -34,6 +37,7 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
             bad_images=settings.bad_images,
             max_pixels=settings.max_pixels,
             class_names=settings.class_names,
+            fold=fold,
             log=tell,
         )
     if isinstance(given, DataSet):
@@ -46,5 +50,5 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
     splits = dict(zip(SPLITS[len(few)], few, strict=True))
     for split in splits:
         check_same_classes(few[0], splits[split], split)
-    cut = datasets.cut(splits, validation=settings.validation, seed=settings.seed, sample=settings.sample)
+    cut = datasets.cut(splits, validation=settings.validation, seed=settings.seed, sample=settings.sample, fold=fold)
     return DataSet("own", *cut)

@@ -1,9 +1,9 @@
 """From settings and data to all that trains: net, inputs, state, step and evaluators. Needs no command line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rawcnn.data.augment import distort
 from rawcnn.data.datasets import DataSet
@@ -17,7 +17,7 @@ from rawcnn.nets.chain import Chain
 from rawcnn.nets.precision import FLOAT32
 from rawcnn.run.settings import Settings
 from rawcnn.train.evaluate import Evaluation
-from rawcnn.train.fit import steps_per_epoch
+from rawcnn.train.fit import Progress, steps_per_epoch, train_epochs
 from rawcnn.train.inputs import Inputs
 from rawcnn.train.losses import LOSSES, softmax_cross_entropy
 from rawcnn.train.optimizers import OPTIMIZERS
@@ -49,6 +49,21 @@ class Plan:
     shards: int
     per_epoch: int
     augment: Augment | None
+
+    def train(self, source: Labelled, **more: Any) -> Iterator[Progress]:
+        """Train on `source` as planned, from wherever the state stands; `more` goes to `train_epochs`."""
+        return train_epochs(
+            self.state,
+            self.train_step,
+            source,
+            batch_size=_set(self.settings.batch_size),
+            seed=self.settings.seed,
+            crop=self.inputs.crop,
+            size=self.inputs.size,
+            augment=self.augment,
+            alternate=self.recipe.alternate,
+            **more,
+        )
 
 
 def plan(
@@ -106,7 +121,7 @@ def plan(
         timed=not settings.deterministic,
     )
     validate = inputs.evaluator(net, loss, shards=shards)
-    test = inputs.evaluator(net, loss, settings.crops, shards=shards)
+    test = inputs.tester(net, loss, settings.crops, shards=shards)
     augment = distort if settings.distort else recipe.augment
     return Plan(
         settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, augment

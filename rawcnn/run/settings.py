@@ -81,6 +81,11 @@ class Settings:
     validation: float | None = setting(
         None, DATA, "Fraction (below 1) or number of images to hold out for validation. 0: train on all.", low=0.0
     )
+    folds: int = setting(
+        0, DATA, "Cut the training images into so many folds, and validate on one, `fold`. `rawcnn sweep --folds=5` "
+        "trains on all. 0: `validation` decides.", low=0,
+    )  # fmt: skip
+    fold: int | None = setting(None, DATA, "Which of the folds validates: 1 ... folds.", low=1)
     class_names: str | None = setting(
         None, DATA, "Text file with the names of the classes, one a line, where the data have none.", path=True
     )
@@ -135,6 +140,11 @@ class Settings:
         if self.validation is not None and self.validation > 1 and self.validation % 1:
             raise UsageError(
                 f"validation must be a fraction below 1 or a whole number of images, not {self.validation:g}."
+            )
+        if self.folds == 1 or (self.folds > 0) != (self.fold is not None) or (self.fold or 0) > self.folds:
+            raise UsageError(
+                f"folds={self.folds} and fold={self.fold} do not fit: folds=5 (2 or more) goes with a fold of 1 ... 5. "
+                "`rawcnn sweep --folds=5` trains all five."
             )
         for name in ("data_dir", "class_names"):  # a run may be resumed from another directory
             if path := getattr(self, name):

@@ -1,6 +1,7 @@
 """Evaluation: loss, accuracy and class probabilities of every image, and the confusion matrix."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,13 +32,14 @@ def make_eval_step(
             tf.reduce_mean(tf.reshape(probabilities, (-1, views, probabilities.shape[-1])), axis=1),
         )
 
-    @tf.function(autograph=False)
     def eval_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         cut = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
         losses, probabilities = zip(*(of_shard(x, y) for x, y in cut), strict=True)
         return tf.concat(losses, axis=0), tf.concat(probabilities, axis=0)
 
-    return eval_step
+    # TensorFlow counts tracings by the code of a function, and would warn of the fifth net that is evaluated, as if one
+    # had been traced five times. By a partial it counts each step alone.
+    return tf.function(partial(eval_step), autograph=False)
 
 
 class Evaluation(NamedTuple):

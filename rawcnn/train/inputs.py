@@ -19,6 +19,7 @@ from rawcnn.data.views import STANDARD, Crop, centre, protocol, take_boxes, whol
 from rawcnn.errors import DataError, UsageError
 from rawcnn.layers import Whitening
 from rawcnn.nets.chain import Chain
+from rawcnn.nets.folding import for_inference
 from rawcnn.nets.inference import check_dense, dense_logits, six_view_logits
 from rawcnn.train.evaluate import Evaluation, evaluate, make_eval_step
 from rawcnn.train.losses import Loss
@@ -151,6 +152,19 @@ class Inputs:
         batch_size = min(1000, EVALUATED_AT_ONCE // (size * size * views)) // shards * shards
         step = make_eval_step(apply, loss, preprocess, shards=shards)
         return partial(evaluate, step, batch_size=max(shards, batch_size), crop=crop, size=size)
+
+    def tester(self, net: Chain, loss: Loss, crops: str = "1", *, shards: int = 1) -> Callable[[Labelled], Evaluation]:
+        """`evaluator` of a net whose training is over: its batch normalisation is folded when this is called.
+
+        But not for "dense": a folded convolution may know its border, which lies elsewhere in larger images.
+        """
+        plain = self.evaluator(net, loss, crops, shards=shards)
+
+        def test(source: Labelled) -> Evaluation:
+            folded = net if crops == "dense" else for_inference(net)
+            return (plain if folded is net else self.evaluator(folded, loss, crops, shards=shards))(source)
+
+        return test
 
     def prepare(self, net: Chain, source: Labelled) -> None:
         """Show `FIRST` images of `source` to rows that are computed from data, before the first step of a training.

@@ -53,6 +53,16 @@ def staircase(learning_rate: float, factor: float, every_steps: int) -> Schedule
     return lambda step: learning_rate * tf.pow(factor, tf.cast(step // every_steps, tf.float32))
 
 
+def exponential(first: float, last: float, total_steps: int) -> Schedule:
+    """From `first` at step 0 to `last` at the last of `total_steps`, by the same factor at each step.
+
+    >>> schedule = exponential(0.001, 0.1, total_steps=3)
+    >>> [round(float(schedule(tf.constant(step))), 4) for step in (0, 1, 2)]
+    [0.001, 0.01, 0.1]
+    """
+    return lambda step: first * tf.pow(last / first, tf.cast(step, tf.float32) / max(total_steps - 1, 1))
+
+
 def plateau_factor(accuracies: Sequence[float], patience: int = 3, factor: float = 0.1, most: int = 3) -> float:
     """What multiplies the learning rate after epochs with these validation accuracies.
 

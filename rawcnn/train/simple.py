@@ -102,6 +102,7 @@ def fit(
     crop: Crop | None = None,
     precision: str = "auto",
     shards: int | None = None,
+    pause_every: int | None = None,
     seed: int = 0,
 ) -> Iterator[Progress]:
     """Train `net` on `train` for `epochs` epochs, and yield a `Progress` about twice a second; `str()` of it is a line.
@@ -126,6 +127,7 @@ def fit(
         The first `Progress.remark` says which it is, and why.
       shards: parts of a batch that are computed side by side. By default one a core for nets of small ops if TensorFlow
         still lets each op have one thread: call `one_thread_per_op()` first, before the net is made. Else 1.
+      pause_every: also yield after every so many updates; 1: after each.
       seed: decides the order of the images and all random changes of them.
 
     Raises `UsageError` if net, images and arguments do not fit each other; `RunError` if an update is not finite.
@@ -157,7 +159,9 @@ def fit(
         shards=_shards(net, how) if shards is None else shards,
         head_weights=how.head_weights,
     )
-    return _fit(state, step, train, validation, how, epochs=epochs, seed=seed, remark=remark)
+    return _fit(
+        state, step, train, validation, how, epochs=epochs, pause_every=pause_every, seed=seed, remark=remark
+    )  # fmt: skip
 
 
 def _fit(
@@ -168,6 +172,7 @@ def _fit(
     recipe: Recipe,
     *,
     epochs: int,
+    pause_every: int | None,
     seed: int,
     remark: str,
 ) -> Iterator[Progress]:
@@ -186,6 +191,7 @@ def _fit(
         size=inputs.size,
         augment=recipe.augment,
         alternate=recipe.alternate,
+        pause_every=pause_every,
     ):
         if now.epoch_ended and validation is not None:
             with state.averaged():

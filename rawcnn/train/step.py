@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -138,7 +139,6 @@ def make_train_step(
         with tf.control_dependencies(sums):
             return tf.add_n(losses), tf.add_n(correct), clock()
 
-    @tf.function(autograph=False)
     def train_step(iterator: tf.data.Iterator, n: tf.Tensor) -> StepResults:
         def one_step(
             i: tf.Tensor, losses: tf.TensorArray, corrects: tf.TensorArray, waited: tf.Tensor, idle_since: tf.Tensor
@@ -156,7 +156,7 @@ def make_train_step(
         _, losses, corrects, waited, _ = tf.while_loop(lambda i, *_: i < n, one_step, begun)
         return StepResults(losses.stack(), corrects.stack(), waited)
 
-    return train_step
+    return tf.function(partial(train_step), autograph=False)  # partial: see `make_eval_step`
 
 
 def count_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

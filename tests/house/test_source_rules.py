@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "files.h5": {"h5py"},
     "run.flags": {"absl"},
     "run.signals": {"socket"},
+    "run.sweep": {"subprocess"},  # each run of a sweep is rawcnn itself, in a process of its own
 }
 FORBIDDEN_MODULES = PICKLES | RUNS | WEB | {"random", "keras", "tf_keras", "absl", "h5py", "torch", "secrets", "uuid"}
 
@@ -41,8 +42,8 @@ FORBIDDEN_METHODS = {"extractall", "extract", "unpack_archive", "load_module", "
 NUMPY_RANDOM = {"Generator", "Philox", "BitGenerator", "SeedSequence"}  # each is given its key
 TENSORFLOW_RANDOM = ("stateless_", "experimental.stateless_", "experimental.index_shuffle", "split", "fold_in")
 # Who may open files for writing: all others go through `whole_file`, or a crash would leave half a file. `files.npz`
-# opens members of an archive, whose file is given to it.
-WRITERS = {"files.whole", "files.npz", "run.directory", "data.sets.download"}
+# opens members of an archive, whose file is given to it; `run.sweep` opens logs, to which its runs add lines.
+WRITERS = {"files.whole", "files.npz", "run.directory", "data.sets.download", "run.sweep"}
 WRITES = {"write_text", "write_bytes", "savefig", "tofile", "touch", "symlink_to", "hardlink_to"}
 NUMPY_SAVES = {"numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt"}
 

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import rawcnn as rc
+from rawcnn.data.datasets import DataSet
 from rawcnn.layers import AveragePool, BatchNorm, Conv2D, Dense, Flatten, MaxPool
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
-from rawcnn.nets.folding import fold_batch_norm
+from rawcnn.nets.folding import fold_batch_norm, for_inference
+from rawcnn.nets.precision import MIXED_BFLOAT16
+from rawcnn.run.classify import Classifier
+from rawcnn.run.plan import plan
+from rawcnn.run.settings import Settings
+from rawcnn.train.losses import softmax_cross_entropy
 
 
 def as_trained(net, rng, lowest_gamma=0.5):
@@ -72,3 +79,63 @@ def test_a_row_that_cannot_be_folded_stays(rng):
     rows = [row(BatchNorm)(), row(Conv2D)(6, 3, groups=2, **relu), row(Flatten)(), row(Dense)(3)]
     net = Chain(tuple((f"row{i}", one) for i, one in enumerate(rows)), input_shape=(8, 8, 2), seed=1)
     assert assert_same(as_trained(net, rng), rng) == ["row0"]
+
+
+WITH_BATCH_NORM = {"alexnet_bn": 67, "cifar_wide": 32, "cifar_fast": 32} | {f"vgg{n}_bn": 32 for n in (11, 13, 16, 19)}
+
+
+DEEP = [
+    pytest.param(name, marks=pytest.mark.slow if name in ("vgg16_bn", "vgg19_bn") else ()) for name in WITH_BATCH_NORM
+]
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_probabilities_of_each_net_with_batch_norm_stay_within_1e_5(name, rng):
+    side = WITH_BATCH_NORM[name]
+    net = as_trained(NETS[name]((side, side, 3), 10, seed=1), rng)
+    folded = for_inference(net)
+    x = tf.constant(rng.normal(size=(4, side, side, 3)), tf.float32)
+    wanted = tf.nn.softmax(net(x)).numpy()
+    assert folded is not net and wanted.max(axis=1).min() < 0.999  # else nothing is compared
+    np.testing.assert_allclose(tf.nn.softmax(folded(x)), wanted, rtol=0, atol=1e-5)
+
+
+def test_in_bfloat16_and_without_batch_norm_the_net_itself_is_used():
+    for net in (NETS["cifar_wide"](policy=MIXED_BFLOAT16), NETS["lenet5_relu"]()):
+        assert for_inference(net) is net
+
+
+def test_a_run_is_tested_without_batch_norm_and_its_training_is_validated_with_it(rng, monkeypatch):
+    """`rawcnn evaluate` and the test at a run's end fold; the dense view and the validation during training do not."""
+    source = rc.Source(rng.integers(0, 256, (120, 8, 8, 3)), np.arange(120) % 3)
+    table = (("conv", row(Conv2D)(4, 3, **relu)), ("norm", row(BatchNorm)()), ("flat", row(Flatten)()),
+             ("out", row(Dense)(3)))  # fmt: skip
+    net = as_trained(Chain(table, input_shape=(8, 8, 3), seed=1), rng)
+    ready = plan(Settings("own", batch_size=20), DataSet("own", source, source, source), net=net)
+    classifier = Classifier(net, ready.inputs, source.class_names)
+    validated, few = ready.validate(source), classifier.probabilities(source.images[:20])
+    dense = ready.inputs.tester(net, softmax_cross_entropy, "dense")(source).accuracy
+    folded = rc.fold_batch_norm(net)
+    assert 0 <= dense <= 1
+    monkeypatch.setattr(BatchNorm, "__call__", None)
+    tested, many = ready.test(source), classifier.probabilities(source.images)
+    for got, wanted in (
+        (tested.probabilities, validated.probabilities),
+        (many, validated.probabilities),
+        (many[:20], few),
+    ):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
+    assert abs(tested.loss - validated.loss) < 1e-5
+    np.testing.assert_allclose(rc.predict(folded, source.images), many, rtol=0, atol=1e-5)
+
+
+def test_the_twin_is_shown_images_as_fit_showed_them(rng):
+    source = rc.Source(rng.integers(0, 256, (60, 8, 8, 3)), np.arange(60) % 3)
+    table = (("conv", row(Conv2D)(4, 3)), ("norm", row(BatchNorm)(activation=tf.nn.relu)), ("flat", row(Flatten)()),
+             ("out", row(Dense)(3)))  # fmt: skip
+    net = Chain(table, input_shape=(8, 8, 3), seed=1)
+    list(rc.fit(net, source, epochs=2, batch_size=20, preprocess=rc.Preprocess(low=-1.0, high=1.0)))
+    wanted = rc.predict(net, source.images)
+    folded = rc.fold_batch_norm(net)
+    np.testing.assert_allclose(rc.predict(folded, source.images), wanted, rtol=0, atol=1e-5)
+    assert [name for name, _ in folded.rows] == ["conv", "flat", "out"]
