@@ -1,12 +1,36 @@
 """What the machine offers."""
 
+import functools
 import os
+import platform
+import re
 from pathlib import Path
 
 
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def processor() -> str:
+    """The name of the processor, such as "AMD EPYC 7B13"; where the system does not tell it, its kind, as "x86_64"."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        text = ""
+    found = re.search(r"^(?:model name|Model)\s*:\s*(\S.*)$", text, re.MULTILINE)
+    return " ".join(found[1].split()) if found else platform.processor() or platform.machine() or "unknown processor"
+
+
+def described() -> str:
+    """This machine in a line: GPUs, processor, the cores that this process may use, and the system."""
+    import tensorflow as tf  # as in `has_bfloat16`
+
+    gpus = [tf.config.experimental.get_device_details(one) for one in tf.config.list_physical_devices("GPU")]
+    count = cores()
+    parts = [*(str(gpu.get("device_name", "GPU")) for gpu in gpus), processor()]
+    return ", ".join([*parts, f"{count} core{'s' if count != 1 else ''}", platform.system()])
 
 
 def has_bfloat16() -> bool:

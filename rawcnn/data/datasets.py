@@ -191,6 +191,7 @@ def load(
     validation: float = 0.1,
     seed: int = 0,
     sample: float = 1.0,
+    test_sample: float = 1.0,
     limit: int | None = None,
     bad_images: str = "error",
     max_pixels: int = MAX_PIXELS,
@@ -203,18 +204,20 @@ def load(
     That is what `data_dir` holds; without one MNIST, for a `colour` net CIFAR-10, and digits that rawcnn draws itself
     if they cannot be downloaded. `validation`, a fraction below 1 or a count, says how many of the training images,
     drawn by `seed`, to hold out where the data set has no validation images of its own (0: none, `validation` is then
-    None); a folder without test images gives as many of them too. `sample` (0 ... 1) keeps that fraction of the
-    training images of each class; `limit` takes no more than so many images. For a `colour` net grey images become
-    colour ones; without it files are read as grey. `class_names`: names, or a text file with one a line. `fold`, as
-    in (1, 5): fold 1 of 5 of the training images validates (see `folds`), in the place of what `validation` says.
+    None); a folder without test images gives as many of them too. `sample` and `test_sample` (0 ... 1) keep that
+    fraction of the training and of the test images of each class; `limit` takes no more than so many images. For a
+    `colour` net grey images become colour ones; without it files are read as grey. `class_names`: names, or a text
+    file with one a line. `fold`, as in (1, 5): fold 1 of 5 of the training images validates (see `folds`), in the place
+    of what `validation` says.
 
     Raises `DataError` or `DownloadError` if the data are missing or unfit; a `data_dir` that is given must hold them,
     and nothing is downloaded.
     """
     if name not in NAMES:
         raise UsageError(f"There is no data set {name!r}.{did_you_mean(name, NAMES)} Choose one of {', '.join(NAMES)}.")
-    if not 0 < sample <= 1:
-        raise UsageError(f"The sample is a fraction above 0 and up to 1, not {sample}.")
+    for fraction in (sample, test_sample):
+        if not 0 < fraction <= 1:
+            raise UsageError(f"A sample is a fraction above 0 and up to 1, not {fraction}.")
     directory = None if data_dir is None else _directory(data_dir)
     auto = name == "auto"
     if auto:
@@ -236,7 +239,7 @@ def load(
     if colour:
         splits = {split: in_colour(source) for split, source in splits.items()}
     digits = loaded.digits and names is None
-    found = cut(splits, validation=validation, seed=seed, sample=sample, fold=fold)
+    found = cut(splits, validation=validation, seed=seed, sample=sample, test_sample=test_sample, fold=fold)
     return DataSet(loaded.name, *found, bad=loaded.bad, digits=digits)
 
 
@@ -246,7 +249,7 @@ def load_dataset(
     """Load a data set by name (`"mnist"`, `"cifar10"`, `"drawn"`, ...) or the one in a directory (`"my/photos"`).
 
     A folder of image files gives RGB, `colour=False` grey. `options` are those of `rawcnn.data.datasets.load`:
-    `validation`, `seed`, `sample`, `limit`, `colour`, `bad_images`, `max_pixels`, `class_names`, `log`.
+    `validation`, `seed`, `sample`, `test_sample`, `limit`, `colour`, `bad_images`, `max_pixels`, `class_names`, `log`.
 
     Raises `DataError` for a directory that holds no data set, `UsageError` for an unknown name.
 
@@ -344,14 +347,21 @@ def limited(source: Labelled, limit: int | None, seed: int) -> Labelled:
 
 
 def cut(
-    splits: Splits, *, validation: float, seed: int, sample: float = 1.0, fold: tuple[int, int] | None = None
+    splits: Splits,
+    *,
+    validation: float,
+    seed: int,
+    sample: float = 1.0,
+    test_sample: float = 1.0,
+    fold: tuple[int, int] | None = None,
 ) -> tuple[Labelled, Labelled | None, Labelled]:
     """Training, validation and test images: splits that are missing are held out of the training images.
 
     The arguments are those of `load`. Raises `DataError` if `validation` holds out no image, or leaves none.
     """
     if fold is not None:  # `validation` then says only how many test images to hold out, where there are none
-        train, _, test = cut({**splits, "validation": splits["train"]}, validation=validation, seed=seed)
+        whole = {**splits, "validation": splits["train"]}
+        train, _, test = cut(whole, validation=validation, seed=seed, test_sample=test_sample)
         one = one_fold(train, parts(train, fold[1], seed), fold[0])
         return one.train if sample == 1 else one.train.sample(sample, seed), one.validation, test
     train, held_out = splits["train"], {split: splits[split] for split in splits if split != "train"}
@@ -366,4 +376,6 @@ def cut(
         )
     for i, split in enumerate(missing):
         train, held_out[split] = train.split(count, seed + i)
-    return train if sample == 1 else train.sample(sample, seed), held_out.get("validation"), held_out["test"]
+    train = train if sample == 1 else train.sample(sample, seed)
+    test = held_out["test"] if test_sample == 1 else held_out["test"].sample(test_sample, seed)
+    return train, held_out.get("validation"), test

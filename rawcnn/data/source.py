@@ -150,6 +150,7 @@ class Source(Labelled):
             if crop is not None:
                 boxes, mirrored = crop(tf.fill(tf.shape(chosen), height), tf.fill(tf.shape(chosen), width), seed)
                 x = take_boxes(x, boxes, mirrored, size or height)
+                x.set_shape((chosen.shape[0], *x.shape[1:]))  # known again, as what changes batches may want it
             return x, tf.gather(labels, chosen)
 
         return order.map(batch)

@@ -174,6 +174,28 @@ def centre(central_fraction: float = 1.0) -> Crop:
     return lambda heights, widths, seed: _unmirrored(_square(_whole(heights, widths), central_fraction))
 
 
+def letterboxed() -> Crop:
+    """The smallest square around the whole image, with black (0) where the image does not reach. K = 1.
+
+    As Pillow's `ImageOps.pad`. An image of 2 x 4 pixels gets a row of black above and one below:
+
+    >>> boxes, mirrored = letterboxed()(tf.constant([2]), tf.constant([4]), tf.constant([0, 0]))
+    >>> boxes.numpy()[0]
+    array([[-1.,  0.,  3.,  4.]], dtype=float32)
+    """
+
+    def crop(heights: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = _whole(heights, widths)
+        side = tf.reduce_max(image[..., 2:], axis=-1)
+        return _unmirrored(_inside(image, side, side, 0.5, 0.5))
+
+    return crop
+
+
+FITS: dict[str, Callable[[], Crop]] = {"squeeze": whole, "crop": centre, "pad": letterboxed}
+"""How an image that is not square becomes a square: with its aspect changed, by its central square, or with black."""
+
+
 def ten_crop(central_fraction: float = STANDARD) -> Crop:
     """AlexNet's test: four corners and the centre of the central square, then their mirror images. K = 10.
 

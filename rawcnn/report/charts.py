@@ -11,6 +11,8 @@ from rawcnn.report.markup import Markup, tag, text
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 40
+MOST_NAMES, LISTED = 25, 20
+"""Classes of a confusion matrix that is a table, and mistakes in the list that stands for a larger one."""
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -85,8 +87,13 @@ class Axes:
         return tag("svg", tag("title", title), frame, self.content, viewBox=box, class_="chart", role="img", **more)
 
 
-def curves(history: Sequence[dict[str, Any]], key: str, chance: float | None = None) -> Markup:
-    """Loss or accuracy against epochs, for training and validation; a dotted line where guessing would be."""
+def curves(
+    history: Sequence[dict[str, Any]], key: str, chance: float | None = None, marks: Sequence[tuple[int, str, str]] = ()
+) -> Markup:
+    """Loss or accuracy against epochs, for training and validation; a dotted line where guessing would be.
+
+    `marks` are (epoch, class, words): upright lines at the beginning of an epoch.
+    """
     epochs = [float(row["epoch"]) for row in history]
     both = {which: [_number(row.get(f"{which}_{key}")) for row in history] for which in ("train", "val")}
     known = [y for ys in both.values() for y in ys if np.isfinite(y)] or [0.0, 1.0]
@@ -103,6 +110,10 @@ def curves(history: Sequence[dict[str, Any]], key: str, chance: float | None = N
     if key == "accuracy" and chance is not None and y_range[0] <= chance:
         axes.line(x_range, (chance, chance), "chance")
         axes.note(x_range[1], chance + 0.015 * (y_range[1] - y_range[0]), "guessing", anchor="end")
+    for epoch, class_, words in marks:
+        x, _ = axes.at(min(max(x_range[0], epoch - 0.5), x_range[1]), y_range[0])
+        line = {"x1": x, "x2": x, "y1": TOP, "y2": HEIGHT - BOTTOM}
+        axes.content.append(tag("line", tag("title", words), class_=f"event {class_}", **line))
     for which, class_ in (("train", "training"), ("val", "validation")):
         axes.line(epochs, both[which], class_)
     rows = [f"epoch {e:g}: {t:.4g}, {v:.4g}" for e, t, v in zip(epochs, both["train"], both["val"], strict=True)]
@@ -149,29 +160,47 @@ def histogram(counts: NDArray[np.integer], edges: NDArray[np.floating], title: s
     )  # fmt: skip
 
 
-def confusion(matrix: NDArray[np.integer], class_names: Sequence[str], most: int = 25, listed: int = 20) -> Markup:
-    """The confusion matrix as a table; of more than `most` classes the most frequent mistakes as a list."""
+def confusion(
+    matrix: NDArray[np.integer], class_names: Sequence[str], worst: int | None = None, most: int = MOST_NAMES
+) -> Markup:
+    """The confusion matrix as a table; of more than `most` classes the most frequent mistakes as a list.
+
+    `worst` is the number of mistakes with the deepest colour, by default that of the most frequent mistake.
+    """
     classes = len(class_names)
+    cells = confusion_cells(matrix, class_names, worst, most)
     if classes > most:
-        errors = np.where(np.eye(classes, dtype=bool), 0, matrix).ravel()
-        order = [int(i) for i in np.argsort(-errors, kind="stable")[:listed] if errors[i] > 0]
-        items = [f"{errors[i]:,} x {class_names[i // classes]}, called {class_names[i % classes]}" for i in order]
-        return tag("ol", [tag("li", item) for item in items], class_="errors")
-    worst = max(1, int(np.where(np.eye(classes, dtype=bool), 0, matrix).max()))
+        return tag("ol", [tag("li", item) for item in cells], class_="errors")
     head = tag("tr", tag("th", "true ↓ said →", scope="col"), [tag("th", name, scope="col") for name in class_names],
                tag("th", "found", scope="col"))  # fmt: skip
     body = []
+    for name, (*counts, found) in zip(class_names, cells, strict=True):
+        row = [tag("td", words, class_=class_) for words, class_ in (cell.split(" ") for cell in counts)]
+        body.append(tag("tr", tag("th", name, scope="row"), row, tag("td", found, class_="recall")))
+    table = tag("table", tag("thead", head), tag("tbody", body), class_="confusion")
+    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="confusion matrix")
+
+
+def confusion_cells(
+    matrix: NDArray[np.integer], class_names: Sequence[str], worst: int | None = None, most: int = MOST_NAMES
+) -> list[Any]:
+    """What stands in `confusion`: of each row its cells as "12 right3" (text and class) and the recall; or the list."""
+    classes = len(class_names)
+    errors = np.where(np.eye(classes, dtype=bool), 0, matrix)
+    if classes > most:
+        flat = errors.ravel()
+        order = [int(i) for i in np.argsort(-flat, kind="stable")[:LISTED] if flat[i] > 0]
+        return [f"{flat[i]:,} x {class_names[i // classes]}, called {class_names[i % classes]}" for i in order]
+    deepest, rows = worst or max(1, int(errors.max())), []
     for true, row in enumerate(matrix):
         recall = row[true] / row.sum() if row.sum() else 0.0
         cells = []
         for said, n in enumerate(row):
-            share = recall if said == true else math.sqrt(n / worst)
-            level = math.ceil(5 * share) if n else 0
-            cells.append(tag("td", int(n) if n else "·", class_=f"{'right' if said == true else 'wrong'}{level}"))
-        found = f"{100 * recall:.1f} %" if row.sum() else "-"
-        body.append(tag("tr", tag("th", class_names[true], scope="row"), cells, tag("td", found, class_="recall")))
-    table = tag("table", tag("thead", head), tag("tbody", body), class_="confusion")
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="confusion matrix")
+            share = recall if said == true else math.sqrt(n / deepest)
+            level = math.ceil(5 * min(1.0, share)) if n else 0
+            cells.append(f"{int(n) if n else '·'} {'right' if said == true else 'wrong'}{level}")
+        rows.append([*cells, f"{100 * recall:.1f} %" if row.sum() else "-"])
+    return rows
 
 
 def legend(*entries: tuple[str, str]) -> Markup:

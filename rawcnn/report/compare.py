@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from rawcnn.report import charts, errors, head, pictures
+from rawcnn.report import charts, errors, film, head, pictures
 from rawcnn.report.markup import Content, Markup, count, tag
 from rawcnn.report.measures import wilson
 from rawcnn.report.opened import OpenRun
@@ -47,10 +47,15 @@ def _training(run: OpenRun) -> Content:
     if not run.history:
         return tag("p", "No epoch has ended yet.")
     key = charts.legend(("training", "training"), ("validation", "validation"))
-    return [key, charts.curves(run.history, "loss"), charts.curves(run.history, "accuracy", 1 / len(run.class_names))]
+    marks = [(one.epoch, one.kind, one.words) for one in film.events(run.history, run.resumed())]
+    chance = 1 / len(run.class_names)
+    both = [charts.curves(run.history, "loss", None, marks), charts.curves(run.history, "accuracy", chance, marks)]
+    return [key, *both, tag("ul", [tag("li", words) for _, _, words in marks], class_="events") if marks else None]
 
 
 def _filters(run: OpenRun) -> Content:
+    if not inside.convolves(run.net):
+        return tag("p", "This net has no convolution.")
     picture, what = pictures.of_kernel(inside.first_filters(run.net))
     return tag("figure", picture, tag("figcaption", f"{what}."))
 

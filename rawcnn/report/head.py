@@ -82,6 +82,7 @@ def _training(run: OpenRun) -> list[tuple[str, Content]]:
 def _place(run: OpenRun) -> list[tuple[str, Content]]:
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return [
+        ("Trained on", run.machine),
         ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
         ("Threads", str(run.settings.threads)),
         ("This page", f"made {made} by rawcnn {rawcnn.__version__} on {platform.system()}, {count(cores(), 'core')}"),

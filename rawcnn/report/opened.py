@@ -14,32 +14,20 @@ from rawcnn.data.batches import in_order
 from rawcnn.data.datasets import KNOWN, DataSet
 from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError
-from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
-from rawcnn.run import inside
+from rawcnn.run import film
 from rawcnn.run.classify import Build, load_run
 from rawcnn.run.given import data_of
 from rawcnn.run.plan import recipe_for
 from rawcnn.run.record import DataFacts, Record
 from rawcnn.run.settings import Settings
 from rawcnn.train import checkpoints
-from rawcnn.train.evaluate import Evaluation, confusion_matrix
+from rawcnn.train.evaluate import Evaluation
 from rawcnn.train.inputs import Inputs
 from rawcnn.train.losses import LOSSES
 
 Evaluate = Callable[[Labelled], Evaluation]
-MOST_WORK = 5e10
-"""Multiply-adds of the confusion of one epoch: more would keep the reader waiting."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What is kept of one epoch: its first filters `[size, size, in, out]`, and its confusion matrix if known."""
-
-    epoch: int
-    filters: NDArray[np.float32]
-    confusion: NDArray[np.integer] | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +38,7 @@ class OpenRun:
     net: Chain
     record: Record
     versions: Mapping[str, str]
+    machine: str
     history: list[dict[str, Any]]
     data: DataSet | None
     missing: str
@@ -104,46 +93,17 @@ class OpenRun:
         low, high = (np.asarray(level, np.float64) for level in (preprocess.low, preprocess.high))
         return np.asarray((shown - low) * (255.0 / (high - low)))
 
-    def frames(self) -> list[Frame]:
-        """The epochs whose checkpoints are still there, in order."""
-        row, found, evaluate = inside.first_convolution(self.net), [], self._evaluator("1")
-        epochs = {int(line["step"]): int(line["epoch"]) for line in self.history}
-        for step in sorted(checkpoints.steps(self.path)):
-            if step in epochs:
-                arrays = checkpoints.read(checkpoints.path_of(self.path, step)).arrays
-                kernel = _kernel(self.net, row, arrays[f"net/{row}/w"])
-                found.append(Frame(epochs[step], kernel, self._confusion(arrays, evaluate)))
-        return found
+    def frames(self) -> list[film.Frame]:
+        """What is kept of the epochs so far, in order."""
+        return film.read_frames(self.path, len(self.history))
 
-    def _confusion(self, arrays: Mapping[str, NDArray[Any]], evaluate: Evaluate) -> NDArray[np.integer] | None:
-        """The confusion of the validation images with the weights of a checkpoint; None where it takes too long."""
-        validation = None if self.data is None else self.data.validation
-        work = sum(layer.multiply_adds() for _, layer in self.net.rows)
-        if validation is None or work * len(validation) > MOST_WORK:
-            return None
-        variables, now = named_variables(self.net), {}
-        for name, variable in variables.items():
-            now[name] = variable.numpy()
-            variable.assign(arrays.get(f"averages/{name}", arrays[f"net/{name}"]))
-        try:
-            said = evaluate(validation).probabilities.argmax(axis=1)
-        finally:
-            for name, variable in variables.items():
-                variable.assign(now[name])
-        return confusion_matrix(validation.labels, said, len(self.class_names))
+    def resumed(self) -> list[int]:
+        """The epochs in which the run was resumed."""
+        return film.resumed_epochs(self.path)
 
     def _evaluator(self, crops: str) -> Evaluate:
         loss = LOSSES[recipe_for(self.settings, None if self.settings.net in NETS else self.net).loss]
         return self.inputs.evaluator(self.net, loss, crops)
-
-
-def _kernel(net: Chain, row: str, w: NDArray[np.float32]) -> NDArray[np.float32]:
-    layer = getattr(net, row)
-    if w.ndim == 4:
-        return w
-    full = np.zeros((*w.shape[:2], *layer.table.shape), np.float32)
-    full[:, :, layer.table] = w
-    return full
 
 
 def open_run(
@@ -161,7 +121,8 @@ def open_run(
     settings = record.settings if data_dir is None else replace(record.settings, data_dir=os.fspath(data_dir))
     data, missing = _find_data(settings, record)
     history = [asdict(row) for row in record.history]
-    return OpenRun(path, classifier.net, record, saved.meta["versions"], history, data, missing)
+    versions, machine = dict(saved.meta["versions"]), str(saved.meta["machine"])
+    return OpenRun(path, classifier.net, record, versions, machine, history, data, missing)
 
 
 def _find_data(settings: Settings, record: Record) -> tuple[DataSet | None, str]:

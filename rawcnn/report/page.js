@@ -2,7 +2,6 @@
 
 function startFilm() {
   const slider = document.getElementById("epoch");
-  const frames = [...document.querySelectorAll(".frame")];
   if (!slider) return;
   const charts = [...document.querySelectorAll("#training svg[data-first]")];
   const lines = charts.map((chart) => {
@@ -19,18 +18,67 @@ function startFilm() {
     document.getElementById("epoch-told").textContent = toldOf(row);
     charts.forEach((chart, i) => {
       const { first, last, left, right } = chart.dataset;
-      const x = Number(left) + ((row.epoch - first) / (last - first)) * (right - left);
+      const part = Math.max(0, (row.epoch - first) / (last - first || 1));
+      const x = Number(left) + part * (right - left);
       lines[i].setAttribute("x1", x);
       lines[i].setAttribute("x2", x);
     });
-    const kept = page.film.frames.filter((epoch) => epoch <= row.epoch).length - 1;
-    frames.forEach((frame, i) => (frame.hidden = i !== Math.max(0, kept)));
+    const frame = page.film.frames.filter((one) => one.epoch <= row.epoch).pop() || page.film.frames[0];
+    if (frame) showFrame(frame);
   };
   slider.addEventListener("input", show);
+  startPlay(slider, show);
   show();
 }
 
+// One epoch's filters and confusion, in the place of those that stand in the page.
+function showFrame(frame) {
+  document.getElementById("frame-name").textContent = frame.epoch === 0 ? "0: the net before training" : frame.epoch;
+  const filters = document.getElementById("frame-filters");
+  if (filters && frame.filters) filters.src = frame.filters;
+  const figure = document.getElementById("frame-confusion");
+  if (!figure) return;
+  figure.classList.toggle("absent", !frame.confusion);
+  if (!frame.confusion) return;
+  const list = figure.querySelector("ol");
+  if (list) list.replaceChildren(...frame.confusion.map((words) => make("li", "", words)));
+  figure.querySelectorAll("tbody tr").forEach((line, y) => {
+    line.querySelectorAll("td").forEach((cell, x) => {
+      const [words, kind] = x < page.classes.length ? frame.confusion[y][x].split(" ") : [frame.confusion[y][x], "recall"];
+      cell.textContent = words;
+      cell.className = kind;
+    });
+  });
+}
+
+// The button that moves the slider by itself: a film takes about ten seconds.
+function startPlay(slider, show) {
+  const button = document.getElementById("play");
+  const pause = Math.max(60, Math.min(700, 10000 / page.film.rows.length));
+  let timer = null;
+  const stop = () => {
+    clearInterval(timer);
+    timer = null;
+    button.textContent = "Play";
+  };
+  const next = () => {
+    if (slider.value === slider.max) return stop();
+    slider.value = Number(slider.value) + 1;
+    show();
+  };
+  button.addEventListener("click", () => {
+    if (timer !== null) return stop();
+    if (slider.value === slider.max) slider.value = 0;
+    show();
+    button.textContent = "Stop";
+    timer = setInterval(next, pause);
+  });
+  slider.addEventListener("pointerdown", stop);
+  slider.addEventListener("keydown", stop);
+}
+
 function toldOf(row) {
+  if (row.epoch === 0) return "before training: the weights are random";
   const percent = (x) => (typeof x === "number" ? `${(100 * x).toFixed(2)} %` : "unknown");
   const number = (x) => (typeof x === "number" ? x.toPrecision(4) : "unknown");
   return (

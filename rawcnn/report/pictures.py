@@ -38,16 +38,26 @@ def filters(layer: Layer) -> tuple[Markup, str] | None:
     if isinstance(layer, Dense):
         w = layer.w.numpy().T
         cut = w[: 4 * MOST_FILTERS, :512]
-        address = images.coloured_png(images.levels(cut, _scale(w)))
+        address = images.coloured_png(images.levels(cut, scale_of(w)))
         what = f"The weights: a line for each of the {w.shape[0]} outputs, a column for each of the {w.shape[1]} inputs"
         return shown_as(address, what, min(900, 3 * cut.shape[1])), what + _only(w.shape != cut.shape, cut.shape)
     return None
 
 
-def of_kernel(w: NDArray[np.float32], zoom: int = 0) -> tuple[Markup, str]:
-    """Filters `[size, size, in, out]` as a picture: colours for three input channels, else one tile a connection."""
+def of_kernel(w: NDArray[np.float32]) -> tuple[Markup, str]:
+    """Filters `[size, size, in, out]` as a picture, and what it shows."""
+    address, what, width = drawn_kernel(w, scale_of(w))
+    return shown_as(address, what, width), what
+
+
+def drawn_kernel(w: NDArray[np.float32], largest: float) -> tuple[str, str, int]:
+    """Filters `[size, size, in, out]` as the address of a picture, what it shows, and its width on the page.
+
+    Of three input channels in their colours, else a tile for each connection. `largest`: the weight of the strongest
+    colour.
+    """
     size, _, inputs, outputs = w.shape
-    largest = _scale(w)
+    only = _only(outputs > MOST_FILTERS, MOST_FILTERS)
     if inputs == 3:
         some = w[..., :MOST_FILTERS].transpose(3, 0, 1, 2)
         columns = min(16, len(some))
@@ -55,20 +65,19 @@ def of_kernel(w: NDArray[np.float32], zoom: int = 0) -> tuple[Markup, str]:
         layers = [images.tiles(list(pixels[..., c]), columns) for c in range(3)]
         address = images.exact(np.stack(layers, axis=-1), gaps=True)
         what = f"{outputs} filters of {size}x{size} pixels, in the colours that they look for; grey is 0"
-        return shown_as(address, what, _width(columns, size, zoom)), what + _only(outputs > MOST_FILTERS, MOST_FILTERS)
+        return address, what + only, _width(columns, size)
     if inputs == 1:
         some = [images.levels(w[:, :, 0, k], largest) for k in range(min(outputs, MOST_FILTERS))]
         columns = min(16, len(some))
         address = images.coloured_png(images.tiles(some, columns))
-        what = f"{outputs} filters of {size}x{size} weights"
-        return shown_as(address, what, _width(columns, size, zoom)), what + _only(outputs > MOST_FILTERS, MOST_FILTERS)
+        return address, f"{outputs} filters of {size}x{size} weights" + only, _width(columns, size)
     if size == 1:
         cut = w[0, 0, :128, :256]
         address = images.coloured_png(images.levels(cut, largest))
         what = (
             f"The weights: a line for each of the {inputs} input channels, a column for each of the {outputs} filters"
         )
-        return shown_as(address, what, min(900, 4 * cut.shape[1])), what + _only(w[0, 0].shape != cut.shape, cut.shape)
+        return address, what + _only(w[0, 0].shape != cut.shape, cut.shape), min(900, 4 * cut.shape[1])
     rows, columns = min(inputs, MOST_INPUTS), min(outputs, 16)
     some = [images.levels(w[:, :, c, k], largest) for c in range(rows) for k in range(columns)]
     empty = [not w[:, :, c, k].any() for c in range(rows) for k in range(columns)]
@@ -77,7 +86,7 @@ def of_kernel(w: NDArray[np.float32], zoom: int = 0) -> tuple[Markup, str]:
     what = f"The weights: a column for each of the {outputs} filters, a row for each of the {inputs} input maps"
     what += _only(rows < inputs or columns < outputs, f"{rows} rows and {columns} columns")
     what += "; empty squares are not connected" if any(empty) else ""
-    return shown_as(address, what, _width(columns, size, zoom)), what
+    return address, what, _width(columns, size)
 
 
 class Maps(NamedTuple):
@@ -131,12 +140,13 @@ def list_shape(n: int) -> tuple[int, int]:
     return math.ceil(n / width), width
 
 
-def _width(columns: int, size: int, zoom: int) -> int:
-    each = zoom or max(3, min(12, 60 // size))
+def _width(columns: int, size: int) -> int:
+    each = max(3, min(12, 60 // size))
     return (columns * (size + 1) - 1) * each
 
 
-def _scale(w: NDArray[np.floating]) -> float:
+def scale_of(w: NDArray[np.floating]) -> float:
+    """The weight that gets the strongest colour: only two of a thousand are larger."""
     return float(np.quantile(np.abs(w), 0.998)) or 1.0
 
 

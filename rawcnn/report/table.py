@@ -114,7 +114,7 @@ def _inside(view: RowView, most: int, words: Sequence[str], geometry: list[dict[
         picture, what = found
         parts.append(tag("figure", picture, tag("figcaption", f"{what}."), class_="filters"))
     if kind not in ("Flatten", "Dropout"):
-        if words:
+        if words and most:
             parts.append(_maps(view, most, words, geometry))
         parts.append(_numbers(view))
     if view.parts:

@@ -20,8 +20,8 @@ from rawcnn.run.directory import REPORT
 LARGEST = 8_000_000
 """Bytes of a page."""
 CHOSEN = 8
-MAPS = (16, 12, 8, 5, 3)
-"""Maps of a row that are shown, the first number with which the page is small enough."""
+MAPS = (16, 12, 8, 5, 3, 0)
+"""Maps of a row that are shown: the first number with which the page is small enough."""
 PIXELS, MOST_IMAGES = 400 * 32 * 32, 256
 """How many images histograms and times are measured on: so many pixels, and no more than so many."""
 StrPath = str | os.PathLike[str]

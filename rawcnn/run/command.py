@@ -12,7 +12,7 @@ from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError, UsageError, did_you_mean
 from rawcnn.nets import NETS, input_shape
 from rawcnn.nets.summary import summary
-from rawcnn.run import cli, export_command, find_rate, pictures, sweep
+from rawcnn.run import cli, export_command, find_rate, look, pictures, sweep
 from rawcnn.run.classify import Classifier, load_run
 from rawcnn.run.flags import HelpAsked, read_flags
 from rawcnn.run.given import data_of
@@ -235,6 +235,7 @@ class Command:
 
 COMMANDS: Mapping[str, Command] = {
     "train": Command("train a net; all results go into a run directory", _train),
+    "look": Command("show a data set before training: splits, classes, sizes and some images", look.command),
     "find_rate": Command("try learning rates for a few steps, and suggest one", find_rate.command),
     "sweep": Command("train a run for each combination of settings, or each fold, and compare them", sweep.command),
     "classify": Command("read images of your own with a trained run", classify),

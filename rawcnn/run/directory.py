@@ -17,7 +17,10 @@ PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png", "net.p
             "grad_cam.png", "connections.png", "bitmaps.png")  # fmt: skip
 REPORT = "report.html"  # what `rawcnn report` makes of the run
 EVENTS = "tensorboard"  # the folder of TensorBoard's event files
-_FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, REPORT, *PICTURES, "ckpt-*.npz")
+FILM, RESUMED = "film", "resumed.jsonl"  # the folder of the film, and its file that says where the run was resumed
+FOLDERS = (EVENTS, FILM)
+_FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, REPORT, *PICTURES, "ckpt-*.npz", f"{FILM}/epoch-*.npz",
+          f"{FILM}/{RESUMED}")  # fmt: skip
 _OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL), f"{EVENTS}/events.out.tfevents.*")
 _FLAG = re.compile(r"--\w+=.*")
 _FLAGS_REMEDY = "Write the flags that the run began with into it, one a line."
@@ -52,7 +55,7 @@ class RunDir:
 
     def _claim(self, resume: bool, overwrite: bool) -> None:
         own = [path for pattern in _OWN for path in self.path.glob(pattern)]
-        strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK, EVENTS}
+        strangers = {path.name for path in self.path.iterdir()} - {path.name for path in own} - {LOCK, *FOLDERS}
         finished = [path for path in own if path.suffix != ".tmp"]  # a part of a file is not a run, and is swept
         if finished and not (resume or overwrite):
             raise RunError(f"{self.path} holds a run already: continue with --resume, or delete it with --overwrite.")

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
+import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.datasets import DataSet
 from rawcnn.errors import RunError
-from rawcnn.run import ending, opening, signals
+from rawcnn.run import ending, film, opening, signals
 from rawcnn.run.directory import RunDir
 from rawcnn.run.ending import Result
 from rawcnn.run.output import tell
@@ -53,9 +54,13 @@ class Session:
         if saved is not None:
             saved.restore(self.state)
             directory.restore_history([asdict(row) for row in self.record.history])
+            epoch = saved.step // self.ready.per_epoch + 1
+            if epoch <= self.settings.epochs and not self.record.stops_early:
+                film.mark_resumed(directory.path, epoch, saved.step)
         else:
             with self._files_named():
                 self.ready.inputs.prepare(self.ready.net, self.data.train)
+            film.write_frame(directory.path, film.frame_of(0, self.ready.net))
         directory.write_flags(self.settings.texts())
         directory.write_bad_images(self.data.bad)
         if saved is None or Record.of(saved).settings != self.settings:
@@ -134,6 +139,8 @@ class Session:
         before, clock = self.record, time.perf_counter()
         with self.state.averaged(), signals.at_once():
             validation = None if self.data.validation is None else self.ready.validate(self.data.validation)
+            confusion = self._confusion(validation)
+            frame = film.frame_of(now.epoch, self.ready.net, confusion)
         training = max(before.sums.seconds, 1e-9)
         row = Epoch(
             epoch=now.epoch,
@@ -147,8 +154,10 @@ class Session:
             images_per_second=round(now.steps_per_epoch * now.batch_size / training, 1),
         )
         self.directory.append_history(asdict(row))
+        film.write_frame(self.directory.path, frame)
         if self.settings.tensorboard:
-            self._show_in_tensorboard(row, validation)
+            self._board = self._board or TensorBoard(self.directory.path, self.ready.net, self.data.train.class_names)
+            self._board.epoch(asdict(row), confusion)
         best = row if is_better(row, before.best) else before.best
         self.record = replace(before, sums=Sums(), history=(*before.history, row), best=best)
         if self.settings.schedule == "plateau":
@@ -159,13 +168,11 @@ class Session:
         if row.epoch % self.settings.print_every == 0 or row.epoch == now.epochs:
             say(epoch_line(row, now.epochs, self.record.best, columns_of(sys.stdout)))
 
-    def _show_in_tensorboard(self, row: Epoch, validation: Evaluation | None) -> None:
-        names, source = self.data.train.class_names, self.data.validation
-        matrix = None
-        if validation is not None and source is not None:
-            matrix = confusion_matrix(source.labels, validation.probabilities.argmax(axis=1), len(names))
-        self._board = self._board or TensorBoard(self.directory.path, self.ready.net, names)
-        self._board.epoch(asdict(row), matrix)
+    def _confusion(self, validation: Evaluation | None) -> np.ndarray | None:
+        source = self.data.validation
+        if validation is None or source is None:
+            return None
+        return confusion_matrix(source.labels, validation.probabilities.argmax(axis=1), len(source.class_names))
 
     def _where_it_stands(self) -> ending.Standing:
         return ending.Standing(self.directory.path, self.data, self.ready, self.record, self.began)

@@ -117,6 +117,7 @@ def metadata(classifier: Classifier) -> dict[str, Any]:
         "net": classifier.record.settings.net if classifier.record else "",
         "image_shape": list(classifier.image_shape),
         "central_fraction": classifier.inputs.central_fraction,
+        "fit": classifier.inputs.fit or ("squeeze" if classifier.inputs.of_files else "crop"),
         "rawcnn": rawcnn.__version__,
     }
 

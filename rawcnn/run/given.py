@@ -33,6 +33,7 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
             validation=settings.validation,
             seed=settings.seed,
             sample=settings.sample,
+            test_sample=settings.test_sample,
             limit=limit,
             bad_images=settings.bad_images,
             max_pixels=settings.max_pixels,
@@ -42,7 +43,8 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
         )
     if isinstance(given, DataSet):
         train = given.train if settings.sample == 1 else given.train.sample(settings.sample, settings.seed)
-        return replace(given, train=train)
+        test = given.test if settings.test_sample == 1 else given.test.sample(settings.test_sample, settings.seed)
+        return replace(given, train=train, test=test)
     sources = [given] if isinstance(given, Labelled) else list(given)
     if len(sources) not in SPLITS or not all(isinstance(source, Labelled) for source in sources):
         raise UsageError("The data of a run are a DataSet, a Source, or (train, validation, test), each a Source.")
@@ -50,5 +52,12 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
     splits = dict(zip(SPLITS[len(few)], few, strict=True))
     for split in splits:
         check_same_classes(few[0], splits[split], split)
-    cut = datasets.cut(splits, validation=settings.validation, seed=settings.seed, sample=settings.sample, fold=fold)
+    cut = datasets.cut(
+        splits,
+        validation=settings.validation,
+        seed=settings.seed,
+        sample=settings.sample,
+        test_sample=settings.test_sample,
+        fold=fold,
+    )
     return DataSet("own", *cut)

@@ -24,6 +24,11 @@ SCHEDULE_WORDS = {
     "plateau": "divided by 10 when the accuracy stops rising",
     "staircase": "falling by 4 % every 8 epochs",
 }
+FIT_WORDS = {
+    "squeeze": "their aspect changed to a square",
+    "crop": "their central squares",
+    "pad": "padded with black to a square",
+}
 CROP_WORDS = {"1": "one view of each", "dense": "the net applied densely"}
 
 
@@ -92,4 +97,8 @@ def _training(ready: Plan, data: DataSet) -> str:
     averaged = ", with averaged weights" if now.average else ""
     if data.validation is None and now.schedule == "plateau":
         what += "\nno validation images: the training accuracy decides when the learning rate falls"
+    height, width, _ = ready.inputs.data_shape
+    if ready.inputs.whole is not None or height != width:  # not squares already
+        fit = "crops of them" if ready.recipe.crop else FIT_WORDS[ready.inputs.fit or "squeeze"]
+        what += f"\nthe net is given the images as {ready.inputs.size}x{ready.inputs.size} pixels: {fit}"
     return f"{what}\ntested at the end: {tested}{averaged}, on {len(data.test):,} test images, {views}"

@@ -129,7 +129,12 @@ def plan(
 
 
 def recipe_for(settings: Settings, net: Chain | None = None) -> Recipe:
-    """The recipe that `settings` name; for a net that has none, Adam with 0.001 and images scaled to 0 ... 1."""
+    """The recipe that `settings` name, with their `fit`; for a net without one Adam, 0.001, and pixels in 0 ... 1."""
+    recipe = _named_recipe(settings, net)
+    return recipe if settings.fit is None else replace(recipe, fit=settings.fit)
+
+
+def _named_recipe(settings: Settings, net: Chain | None) -> Recipe:
     if net is not None or (settings.net in NETS and settings.net not in RECIPES):
         if settings.recipe not in (None, "own"):
             raise UsageError(f"{settings.net} has no recipe {settings.recipe!r}: leave recipe out.")

@@ -1,5 +1,6 @@
 """The document inside a checkpoint: all that a run must know to continue, and a classifier to read images."""
 
+import platform
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+import rawcnn
+from rawcnn import machine
 from rawcnn.data.datasets import DataSet
 from rawcnn.errors import RunError, UsageError
 from rawcnn.run.settings import Settings
@@ -15,7 +18,7 @@ from rawcnn.train import schedules
 from rawcnn.train.checkpoints import Checkpoint
 from rawcnn.train.inputs import Inputs
 
-VERSION = 2
+VERSION = 3
 """Of this document. A checkpoint of another version is refused: what is not in it cannot be guessed."""
 OWN_NET = "own"
 """What a net is called that was given as a `Chain`, not by name."""
@@ -96,7 +99,8 @@ class Record:
         """The document, as JSON takes it."""
         return {
             "version": VERSION,
-            "versions": {"tensorflow": tf.__version__, "numpy": np.__version__},
+            "versions": _versions(),
+            "machine": machine.described(),
             "settings": self.settings.as_dict(),
             "data": asdict(self.data),
             "inputs": self.inputs.as_dict(),
@@ -135,8 +139,17 @@ def is_better(row: Epoch, best: Epoch | None) -> bool:
     return best is None or best.val_accuracy is None or row.val_accuracy > best.val_accuracy
 
 
+def _versions() -> dict[str, str]:
+    return {
+        "rawcnn": rawcnn.__version__,
+        "Python": platform.python_version(),
+        "TensorFlow": tf.__version__,
+        "NumPy": np.__version__,
+    }
+
+
 def _record(document: Mapping[str, Any]) -> Record:
-    known = {"version", "versions", *(item.name for item in fields(Record))}
+    known = {"version", "versions", "machine", *(item.name for item in fields(Record))}
     if wrong := document.keys() ^ known:
         raise ValueError(f"{min(wrong)} is {'missing' if min(wrong) in known else 'unknown'}")
     data = document["data"]

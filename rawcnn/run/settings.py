@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from rawcnn.data import datasets
 from rawcnn.data.images.headers import MAX_PIXELS
+from rawcnn.data.views import FITS
 from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.nets import precision
 from rawcnn.train.inputs import CROPS
@@ -78,6 +79,9 @@ class Settings:
     smoke: bool = setting(False, FIRST, "Try it out: few images, 2 epochs.")
 
     sample: float = setting(1.0, DATA, "Fraction of the training images to use, of each class.", low=0.0, high=1.0)
+    test_sample: float = setting(
+        1.0, DATA, "Fraction of the test images to use, of each class.", low=0.0, high=1.0, may_change=True
+    )
     validation: float | None = setting(
         None, DATA, "Fraction (below 1) or number of images to hold out for validation. 0: train on all.", low=0.0
     )
@@ -91,6 +95,11 @@ class Settings:
     )
     bad_images: str = setting("error", DATA, "What to do about images that cannot be read.", choices=("error", "skip"))
     max_pixels: int = setting(MAX_PIXELS, DATA, "Refuse image files that declare more pixels.", low=1)
+    fit: str | None = setting(
+        None, DATA, "How images that are not square become squares. squeeze: their aspect changes; crop: only the "
+        "central square is seen; pad: black is added. By default squeeze, or crops as the recipe says.",
+        choices=tuple(FITS),
+    )  # fmt: skip
     distort: bool = setting(
         False, DATA, "Distort training images, elastically and in the plane, instead of the recipe's changes."
     )
@@ -135,8 +144,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_all(self)
-        if self.sample == 0:
-            raise UsageError("sample must be above 0 and at most 1, not 0.")
+        for name in ("sample", "test_sample"):
+            if getattr(self, name) == 0:
+                raise UsageError(f"{name} must be above 0 and at most 1, not 0.")
         if self.validation is not None and self.validation > 1 and self.validation % 1:
             raise UsageError(
                 f"validation must be a fraction below 1 or a whole number of images, not {self.validation:g}."

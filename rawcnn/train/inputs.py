@@ -1,5 +1,6 @@
 """What of an image a net is shown, in training, testing and classifying: which views, of what size, and how scaled."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.batches import in_order
-from rawcnn.data.images.decode import cut, read_rgb, scale
+from rawcnn.data.images.decode import cut, read_rgb
 from rawcnn.data.images.digit_photo import read_digit, read_grey
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Labelled
-from rawcnn.data.views import STANDARD, Crop, centre, protocol, take_boxes, whole
+from rawcnn.data.views import FITS, STANDARD, Crop, centre, protocol, take_boxes
 from rawcnn.errors import DataError, UsageError
 from rawcnn.layers import Whitening
 from rawcnn.nets.chain import Chain
@@ -44,11 +45,12 @@ class Inputs:
     """From images of any size to the input of a net; the same object in training, testing and classifying.
 
     `size` is the pixels a side of what goes into `preprocess`; its height, where a net takes oblong images.
-    `central_fraction` (0 ... 1) is the part of the shorter side that the test view keeps; 1: the whole image.
-    `data_shape` is the (H, W, C) of the data's images, with H and W None for image files. Of grey data, `light_on_dark`
-    tells whether things are lighter than their ground, and `digits` whether they are single handwritten digits: only
-    then a photo is read as one. Files that declare more than `max_pixels` are refused. `crop` takes the training views
-    (None: whole images), and is not saved.
+    `central_fraction` (0 ... 1) is the part of the shorter side that the test view keeps; 1: the whole image, which
+    becomes a square as `fit` says, one of `FITS` (None: its aspect is changed; but of files that a net for images in
+    memory reads, the central part is taken). `data_shape` is the (H, W, C) of the data's images, with H and W None for
+    image files. Of grey data, `light_on_dark` tells whether things are lighter than their ground, and `digits` whether
+    they are single handwritten digits: only then a photo is read as one. Files that declare more than `max_pixels` are
+    refused. `crop` takes the training views (None: whole images), and is not saved.
 
     Images in memory of which whole views are taken stay as they are, and `preprocess` scales them. A net whose input is
     not square takes images in memory of exactly its size: nothing is scaled or cut then.
@@ -61,6 +63,7 @@ class Inputs:
     digits: bool = False
     light_on_dark: bool = False
     max_pixels: int = MAX_PIXELS
+    fit: str | None = None
     crop: Crop | None = field(default=None, compare=False)
 
     @staticmethod
@@ -75,14 +78,14 @@ class Inputs:
             raise UsageError(f"An input of {min(sides)} pixels a side has no room within its {pad} of padding.")
         of_files = source.shape[0] is None
         scaled = not of_files and source.shape[:2] != (size, width)
-        if size != width and (of_files or scaled or recipe.crop or recipe.central_fraction < 1):
+        if size != width and (of_files or scaled or recipe.crop or recipe.fit or recipe.central_fraction < 1):
             raise UsageError(
                 f"The net's input is not square, so it takes images in memory of exactly {size}x{width} pixels, whole: "
-                "scale the images first, and use a recipe without crops."
+                "scale the images first, and use a recipe without crops and fit."
             )
         preprocess = replace(recipe.preprocess, resize=size) if scaled else recipe.preprocess
-        crop = recipe.crop or (whole() if of_files else None)
-        return Inputs(size, preprocess, recipe.central_fraction, source.shape, crop=crop, **more)
+        inputs = Inputs(size, preprocess, recipe.central_fraction, source.shape, fit=recipe.fit, **more)
+        return replace(inputs, crop=recipe.crop or inputs.whole)
 
     def as_dict(self) -> dict[str, Any]:
         """All but the training view, as JSON takes it."""
@@ -98,6 +101,8 @@ class Inputs:
         inputs = Inputs(preprocess=Preprocess(**levels), data_shape=(height, width, channels), **given)
         if not (inputs.size >= 1 and 0 < inputs.central_fraction <= 1 and channels >= 1 and inputs.max_pixels >= 1):
             raise ValueError("its sizes make no sense")
+        if inputs.fit not in (None, *FITS):
+            raise ValueError(f"its fit is {inputs.fit!r}")
         return inputs
 
     # Testing
@@ -119,11 +124,17 @@ class Inputs:
         return height != width and not self.preprocess.resize
 
     @property
+    def whole(self) -> Crop | None:
+        """The whole image as a square, as `fit` says; None: as it is, and `preprocess` scales it."""
+        height, width, _ = self.data_shape
+        if self.of_files:
+            return FITS[self.fit or "squeeze"]()
+        return None if self.fit in (None, "squeeze") or height == width else FITS[self.fit]()
+
+    @property
     def test_crop(self) -> Crop | None:
         """The test view; None: whole images, which `preprocess` scales."""
-        if self.cropped:
-            return centre(self.central_fraction)
-        return whole() if self.of_files else None
+        return centre(self.central_fraction) if self.cropped else self.whole
 
     def evaluator(
         self, net: Chain, loss: Loss, crops: str = "1", *, shards: int = 1
@@ -132,12 +143,17 @@ class Inputs:
 
         "1": the test view; "6": that one and five like it, see `six_views`; "10" and "144": see `rawcnn.data.views`;
         "dense": the net on the larger central square and its mirror image, see `rawcnn.nets.inference`. Raises
-        `UsageError` for another name, and for a protocol that the net cannot be tested by.
+        `UsageError` for another name, and for a protocol that net or `fit` do not allow.
         """
         if crops not in CROPS:
             raise UsageError(f"crops is {crops!r}, but must be one of {', '.join(CROPS)}.")
         if self.oblong and crops not in ("1", "6"):
             raise UsageError(f"crops={crops} takes square views, and the net's input is not square: use crops=1.")
+        if self.fit == "pad" and crops not in ("1", "6"):
+            raise UsageError(
+                f"crops={crops} looks at the central square of each image, and fit=pad shows all of it: choose crops=1 "
+                "or 6."
+            )
         apply: Callable[[tf.Tensor], tf.Tensor] = net
         crop, size, views, preprocess = self.test_crop, self.size, 1, self.preprocess
         fraction = self.central_fraction if self.cropped else STANDARD
@@ -190,9 +206,9 @@ class Inputs:
         """An image file as a test image like it would be, and as it is; its header and its pixels are read once.
 
         A net that learnt handwritten digits is shown a digit cut out of a photo or scan, see `as_mnist`. Other nets for
-        images in memory are shown the largest central part of their shape, made as small as those; a grey one is
-        inverted where its data are light on dark and its border is light, which the remark says. Raises `DataError` if
-        the file cannot be read.
+        images in memory are shown the largest central part of their shape (or what `fit` says), made as small as those;
+        a grey one is inverted where its data are light on dark and its border is light, which the remark says. Raises
+        `DataError` if the file cannot be read.
         """
         path = os.path.expanduser(path)
         height, width, channels = self.image_shape
@@ -210,17 +226,15 @@ class Inputs:
 
     def _view(self, image: np.ndarray) -> np.ndarray:
         """What a file of these pixels, uint8 `[H, W, 3]`, would give as a test image: uint8 `[*image_shape[:2], 3]`."""
-        wanted = self.image_shape[:2]
-        if self.of_files and self.test_crop:
-            height, width = (tf.constant([length]) for length in image.shape[:2])
-            edges = self.test_crop(height, width, tf.zeros(2, tf.int64))[0][0, 0]
-        else:
-            most = np.array(wanted) * min(have / want for have, want in zip(image.shape[:2], wanted, strict=True))
-            middle = np.array(image.shape[:2]) / 2
-            edges = tf.constant(np.concatenate([middle - most / 2, middle + most / 2]), tf.float32)
-        box = tf.cast(tf.round(edges), tf.int32)
+        crop = (self.test_crop if self.of_files else None) or FITS[self.fit or "crop"]()
+        rows, columns, _ = self.image_shape
+        common = math.gcd(rows, columns)
+        units = np.array([columns, rows]) // common  # in these the view is a square, as crops want it
+        height, width = (tf.constant([length]) for length in (np.array(image.shape[:2]) * units).tolist())
+        boxes, _ = crop(height, width, tf.zeros(2, tf.int64))
+        box = tf.cast(tf.round(boxes[0, 0] / np.tile(units, 2)), tf.int32)
         box = tf.concat([box[:2], tf.maximum(box[2:], box[:2] + 1)], axis=0)
-        return tf.cast(scale(cut(tf.constant(image), box), *wanted) + 0.5, tf.uint8).numpy()
+        return tf.cast(cut(tf.constant(image), box, rows, columns) + 0.5, tf.uint8).numpy()
 
     def test_images(self, source: Labelled) -> np.ndarray:
         """The images of `source` as `checked` takes them: uint8 `[N, *image_shape]`."""

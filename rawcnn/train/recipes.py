@@ -11,7 +11,7 @@ from typing import Any
 from rawcnn.data.augment import pca_lighting, photometric, reflected_shift
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment
-from rawcnn.data.views import STANDARD, Crop, area_crop, random_crop, scale_jitter
+from rawcnn.data.views import FITS, STANDARD, Crop, area_crop, random_crop, scale_jitter
 from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.machine import has_bfloat16
 from rawcnn.nets import precision
@@ -27,8 +27,9 @@ class Recipe:
     `optimizer`, `loss` and `schedule` are names in `OPTIMIZERS`, `LOSSES` and `SCHEDULES`. `weight_decay` is the
     optimizer's. `label_smoothing` acts in training only. `head_weights` says by name how much the loss of each head
     counts. `crop` takes the training views (None: whole images), and `central_fraction` is what the test crops keep of
-    the shorter side. `augment` changes a batch, and `alternate` mirrors each image in every other epoch. `average` is
-    the decay of the weights' moving averages (0: none). `validation` is the fraction or count held out.
+    the shorter side. `fit`, one of `FITS`, says how whole images become squares, in training and ever after (None:
+    "squeeze"). `augment` changes a batch, and `alternate` mirrors each image in every other epoch. `average` is the
+    decay of the weights' moving averages (0: none). `validation` is the fraction or count held out.
 
     `small_ops`: the ops are so small that shards of a batch, side by side on one thread each, beat all threads on one
     op. `bfloat16_cost`: points of test accuracy by which bfloat16 was measured to be worse than float32
@@ -46,12 +47,24 @@ class Recipe:
     head_weights: Mapping[str, float] = field(default_factory=dict)
     crop: Crop | None = None
     central_fraction: float = 1.0
+    fit: str | None = None
     augment: Augment | None = None
     alternate: bool = False
     average: float = 0.0
     validation: float = 0.1
     small_ops: bool = False
     bfloat16_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.fit is None:
+            return
+        if self.fit not in FITS:
+            raise UsageError(f"fit is one of {', '.join(FITS)}, not {self.fit!r}.{did_you_mean(self.fit, FITS)}")
+        if self.crop is not None or self.central_fraction < 1:
+            raise UsageError(
+                f"fit={self.fit} is for recipes that show whole images, but this one takes crops of its own: leave fit "
+                "out, or choose another recipe."
+            )
 
 
 SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {  # (learning rate, steps in all, steps an epoch)

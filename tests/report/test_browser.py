@@ -1,10 +1,13 @@
 """The page in a real browser: no error, no request, the same numbers as TensorFlow, readable at phone width."""
 
+import time
+
 import numpy as np
 import pytest
 
 from rawcnn.data.sets.drawn import drawn_digits
 from rawcnn.report import write_report
+from rawcnn.run import film
 from rawcnn.run.classify import load_run
 from tests.command import TRAIN, call
 from tests.report.browser import chromium, complaints, load, requests
@@ -134,10 +137,43 @@ def test_the_slider_goes_through_the_epochs(runs, browser):
     load(browser, runs["lenet5_relu"][1])
     slider = browser.find_element("id", "epoch")
     assert browser.find_element("id", "epoch-name").text == "4"
+    last = frame_now(browser)
     slider.send_keys(Keys.HOME)
-    assert browser.find_element("id", "epoch-name").text == "1"
+    assert browser.find_element("id", "frame-name").text == "0: the net before training"
+    assert not browser.find_element("id", "frame-confusion").is_displayed()
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert browser.find_element("id", "epoch-name").text == browser.find_element("id", "frame-name").text == "1"
     assert "accuracy" in browser.find_element("id", "epoch-told").text
-    assert len(browser.find_elements("css selector", ".frame:not([hidden])")) == 1
+    first = frame_now(browser)
+    assert first["filters"] != last["filters"] and first["confusion"] != last["confusion"]
+    frames = film.read_frames(runs["lenet5_relu"][0], 4)
+    for shown, frame in ((first, frames[1]), (last, frames[4])):
+        counts = [[0 if cell == "·" else int(cell) for cell in line[:-1]] for line in shown["confusion"]]
+        np.testing.assert_array_equal(counts, frame.confusion)
+    slider.send_keys(Keys.END)
+    assert frame_now(browser) == last and complaints(browser) == []
+
+
+def frame_now(browser):
+    """The picture of the filters, and the texts of the confusion matrix."""
+    return browser.execute_script(
+        "return {filters: document.getElementById('frame-filters').src, confusion:"
+        " [...document.querySelectorAll('#frame-confusion tbody tr')].map((line) =>"
+        " [...line.querySelectorAll('td')].map((cell) => cell.textContent))}"
+    )
+
+
+def test_the_film_plays_by_itself(runs, browser):
+    load(browser, runs["lenet5_relu"][1])
+    button = browser.find_element("id", "play")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button)
+    button.click()
+    assert button.text == "Stop" and browser.find_element("id", "epoch-name").text == "0"
+    for _ in range(100):
+        if button.text == "Play":
+            break
+        time.sleep(0.1)
+    assert browser.find_element("id", "epoch-name").text == "4" and complaints(browser) == []
 
 
 def test_a_class_named_like_a_script_stays_text(photo_page, browser):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -17,13 +18,15 @@ from rawcnn.data.source import Source
 from rawcnn.errors import RunError
 from rawcnn.layers import Conv2D, Dense, Flatten, MaxPool
 from rawcnn.nets.chain import Chain, row
-from rawcnn.report import write_report
+from rawcnn.report import write, write_report
 from rawcnn.report.markup import Markup, tag
 from rawcnn.report.page import HERE, SCRIPTS, assemble
 from rawcnn.report.write import LARGEST
 from rawcnn.run.session import Run
 from tests.command import environment
 from tests.report.photos import EVIL, evil_photos, train_on
+
+CPUINFO = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 
 
 class Page(HTMLParser):
@@ -98,9 +101,25 @@ def test_a_page_of_a_lenet_run(report, whole):
     assert {"net", "lab", "training", "mistakes", "calibration", "pad", "epoch"} <= ids
     (data,) = [json.loads(d) for name, a, d in page.contents if a.get("type") == "application/json"]
     assert data["live"]["whole"] and [row["name"] for row in data["live"]["rows"]][:3] == ["c1", "s2", "c3"]
-    assert len(data["film"]["rows"]) == 3
+    assert [row["epoch"] for row in data["film"]["rows"]] == [0, 1, 2, 3]
+    frames = data["film"]["frames"]
+    assert [frame["epoch"] for frame in frames] == [0, 1, 2, 3] and frames[0]["confusion"] is None
+    assert len({frame["filters"] for frame in frames}) == 4
+    assert all(len(frame["confusion"]) == 10 and len(frame["confusion"][0]) == 11 for frame in frames[1:])
+    processors = [line.partition(":")[2] for line in CPUINFO.splitlines() if line.startswith("model name")]
+    assert not processors or " ".join(processors[0].split()) in said
     images = [a for name, a in page.elements if name == "img"]
     assert images and all(a.get("alt") is not None for a in images)
+
+
+def test_a_page_that_would_be_too_large_shows_fewer_maps(report, whole, tmp_path, monkeypatch):
+    size, said = report.stat().st_size, []
+    monkeypatch.setattr(write, "LARGEST", size - 1)
+    smaller = write_report(whole[0], tmp_path / "smaller.html", log=said.append)
+    assert smaller.stat().st_size < size and "16 maps a row are too many" in said[0]
+    monkeypatch.setattr(write, "LARGEST", 1)
+    smallest = write_report(whole[0], tmp_path / "smallest.html").read_text(encoding="utf-8")
+    assert "data-maps" not in smallest and "data-maps" in report.read_text(encoding="utf-8")
 
 
 def test_strangers_names_stay_text(evil_run, tmp_path):

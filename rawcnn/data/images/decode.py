@@ -140,20 +140,32 @@ def _on_white(contents: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(lambda k, _: k < count, blend, (0, strips), parallel_iterations=1)[1].concat()
 
 
-def cut(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """The pixels in `box` (int32, edges), 0 where it reaches outside the image."""
-    extent, low, high = tf.shape(image)[:2], box[:2], box[2:]
+def cut(image: tf.Tensor, box: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """The pixels in `box` (int32, edges), scaled: float32 `[height, width, 3]`, 0 ... 255; 0 outside of the image.
+
+    Only what lies in the image is scaled, so a box that is much larger than the image takes no more memory than it.
+    """
+    size, extent, low, high = tf.constant([height, width]), tf.shape(image)[:2], box[:2], box[2:]
     first, last = tf.clip_by_value(low, 0, extent), tf.clip_by_value(high, 0, extent)
-    before = tf.minimum(tf.maximum(-low, 0), high - low)
-    after = (high - low) - before - (last - first)
     inside = tf.slice(image, tf.pad(first, [[0, 1]]), tf.concat([last - first, [3]], 0))
-    return tf.pad(inside, tf.pad(tf.stack([before, after], 1), [[0, 1], [0, 0]]))
+
+    def padded() -> tf.Tensor:
+        small = tf.cast(size, tf.float32) / tf.cast(high - low, tf.float32)
+        before, until = (tf.cast(tf.round(tf.cast(edge - low, tf.float32) * small), tf.int32) for edge in (first, last))
+        before = tf.minimum(before, size - 1)
+        until = tf.maximum(until, before + 1)  # at least a pixel
+        return tf.pad(_scaled(inside, until - before), tf.pad(tf.stack([before, size - until], 1), [[0, 1], [0, 0]]))
+
+    def partly() -> tf.Tensor:
+        return tf.cond(tf.reduce_all(last > first), padded, lambda: tf.zeros((height, width, 3)))
+
+    whole = tf.reduce_all((first == low) & (last == high))
+    return tf.ensure_shape(tf.cond(whole, lambda: _scaled(inside, size), partly), (height, width, 3))
 
 
-def scale(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Scaled to float32 `[height, width, 3]`, 0 ... 255."""
-    sides = tf.cast(tf.shape(image)[:2], tf.float32)
-    size, wanted = [height, width], tf.constant([height, width], tf.float32)
+def _scaled(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Scaled to float32 `[*size, 3]`, 0 ... 255."""
+    sides, wanted = tf.cast(tf.shape(image)[:2], tf.float32), tf.cast(size, tf.float32)
 
     def interpolated() -> tf.Tensor:
         return tf.raw_ops.ResizeBilinear(images=image[None], size=size, half_pixel_centers=True)

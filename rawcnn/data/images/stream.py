@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.arrays import check_labels
-from rawcnn.data.images.decode import cut, decode_part, scale, turn, turns, undecodable
+from rawcnn.data.images.decode import cut, decode_part, turn, turns, undecodable
 from rawcnn.data.images.headers import JPEG, ImageInfo, quiet_pillow
 from rawcnn.data.source import Labelled, no_autograph
 from rawcnn.data.views import Crop
@@ -51,6 +51,11 @@ class FileSource(Labelled):
         self._pngs = np.array([info.png for info in infos], object)
         self.shape = (None, None, channels)
         self.threads = cores()
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(height, width) of each image as seen, upright: int `[N, 2]`."""
+        return np.array(self._infos[:, 1::-1])
 
     @property
     def paths(self) -> list[str]:
@@ -189,7 +194,7 @@ def _read(
 
     def view(of: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         box, mirrored = of
-        scaled = scale(cut(image, box), size, size)
+        scaled = cut(image, box, size, size)
         if channels == 1:
             scaled = tf.tensordot(scaled, tf.constant([[0.299], [0.587], [0.114]]), 1)
         # The small result is turned upright, not the large image: the box was turned the other way round.
