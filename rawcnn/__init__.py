@@ -30,13 +30,19 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.data.augment import distort as distort
     from rawcnn.data.augment import pca_lighting as pca_lighting
     from rawcnn.data.augment import photometric as photometric
+    from rawcnn.data.augment import random_erasing as random_erasing
+    from rawcnn.data.balance import balanced_weights as balanced_weights
     from rawcnn.data.batches import batches as batches
     from rawcnn.data.batches import thumbnails as thumbnails
     from rawcnn.data.datasets import DataSet as DataSet
     from rawcnn.data.datasets import load_dataset as load_dataset
     from rawcnn.data.folds import folds as folds
+    from rawcnn.data.mixing import Mixed as Mixed
+    from rawcnn.data.mixing import cutmix as cutmix
+    from rawcnn.data.mixing import mixup as mixup
     from rawcnn.data.preprocess import Preprocess as Preprocess
     from rawcnn.data.source import Source as Source
+    from rawcnn.data.trivial import trivial_augment as trivial_augment
     from rawcnn.data.views import area_crop as area_crop
     from rawcnn.data.views import centre as centre
     from rawcnn.data.views import padded_crop as padded_crop
@@ -78,6 +84,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.run.export import export as export
     from rawcnn.run.session import Run as Run
     from rawcnn.train.evaluate import Evaluation as Evaluation
+    from rawcnn.train.evaluate import class_scores as class_scores
     from rawcnn.train.evaluate import confusion_matrix as confusion_matrix
     from rawcnn.train.evaluate import make_eval_step as make_eval_step
     from rawcnn.train.find_rate import RateTest as RateTest
@@ -88,6 +95,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.train.losses import rbf_map as rbf_map
     from rawcnn.train.losses import rbf_mse as rbf_mse
     from rawcnn.train.losses import softmax_cross_entropy as softmax_cross_entropy
+    from rawcnn.train.losses import weighted as weighted
     from rawcnn.train.optimizers import SGD as SGD
     from rawcnn.train.optimizers import Adam as Adam
     from rawcnn.train.optimizers import Momentum as Momentum
@@ -121,17 +129,20 @@ _FROM = {
     "data.datasets": "DataSet load_dataset",
     "data.folds": "folds",
     "data.views": "area_crop centre padded_crop random_crop scale_jitter",
-    "data.augment": "cutout distort pca_lighting photometric",
+    "data.augment": "cutout distort pca_lighting photometric random_erasing",
+    "data.balance": "balanced_weights",
+    "data.mixing": "Mixed cutmix mixup",
+    "data.trivial": "trivial_augment",
     "data.batches": "batches thumbnails",
     "train.simple": "evaluate fit predict",
     "train.find_rate": "RateTest find_rate",
     "train.fit": "Progress train_epochs",
-    "train.evaluate": "Evaluation confusion_matrix make_eval_step",
+    "train.evaluate": "Evaluation class_scores confusion_matrix make_eval_step",
     "train.step": "TrainState make_train_step",
     "train.optimizers": "SGD Adam Momentum Muon Nesterov",
     "train.lookahead": "Lookahead",
     "train.schedules": "constant cosine linear staircase",
-    "train.losses": "rbf_map rbf_mse softmax_cross_entropy",
+    "train.losses": "rbf_map rbf_mse softmax_cross_entropy weighted",
     "train.recipes": "Recipe recipe_of",
     "run.session": "Run",
     "run.classify": "load_run",

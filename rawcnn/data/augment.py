@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from rawcnn.data.source import Augment
 from rawcnn.data.views import reflected
 from rawcnn.errors import UsageError
 from rawcnn.seeds import fold
@@ -128,7 +129,7 @@ def pca_lighting(
             "of the training set's own colours."
         )
     values, vectors = (tf.cast(x, tf.float32) for x in components)
-    alpha = tf.random.stateless_normal((tf.shape(images)[0], channels), _key(seed, "pca_lighting"), stddev=std)
+    alpha = tf.random.stateless_normal((tf.shape(images)[0], channels), key(seed, "pca_lighting"), stddev=std)
     colour = 255.0 * tf.linalg.matvec(vectors, alpha * values)
     return tf.clip_by_value(tf.cast(images, tf.float32) + colour[:, None, None], 0.0, 255.0)
 
@@ -143,17 +144,77 @@ def cutout(images: tf.Tensor, seed: tf.Tensor, size: int, fill: float | Sequence
     TensorShape([2, 32, 32, 3])
     """
     count, height, width = tf.unstack(tf.shape(images)[:3])
-    down, right = tf.unstack(tf.random.stateless_uniform((2, count, 1), _key(seed, "cutout")))
-    rows, columns = _covered(down, height, size), _covered(right, width, size)
-    covered = rows[:, :, None, None] & columns[:, None, :, None]
-    return tf.where(covered, tf.constant(fill, tf.float32), tf.cast(images, tf.float32))
+    down, right = tf.unstack(tf.random.stateless_uniform((2, count, 1), key(seed, "cutout")))
+    square = covered(down, height, size)[:, :, None, None] & covered(right, width, size)[:, None, :, None]
+    return tf.where(square, tf.constant(fill, tf.float32), tf.cast(images, tf.float32))
 
 
-def _covered(draw: tf.Tensor, length: tf.Tensor, size: int) -> tf.Tensor:
-    """Which of `length` pixels lie within `size` pixels around a random one: bool `[N, length]`."""
-    first = tf.cast(tf.floor(draw * tf.cast(length, tf.float32)), tf.int32) - size // 2
+def covered(draw: tf.Tensor, length: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+    """Which of `length` pixels lie within `size` pixels around a random one: bool `[N, length]`.
+
+    `draw` `[N, 1]` is uniform in 0 ... 1; `size` is one number, or int32 `[N, 1]`.
+    """
+    return _span(tf.cast(tf.floor(draw * tf.cast(length, tf.float32)), tf.int32) - size // 2, length, size)
+
+
+def _span(first: tf.Tensor, length: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+    """Which of `length` pixels are among the `size` from number `first` on: bool `[N, length]`."""
     pixels = tf.range(length)
     return (pixels >= first) & (pixels < first + size)
+
+
+def random_erasing(
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    probability: float = 0.5,
+    area: tuple[float, float] = (0.02, 0.4),
+    aspect: float = 0.3,
+) -> tf.Tensor:
+    """Cover a rectangle of some of the images with noise: `[N, H, W, C] -> float32 [N, H, W, C]`.
+
+    Zhong et al. 2020, section 3.2 and algorithm 1: an image is chosen with `probability` (0 ... 1). The rectangle has a
+    fraction of the image's area that is uniform in `area`, and a height / width that is uniform in `aspect` ...
+    1 / `aspect`; it lies in the image, and each of its pixels and channels is uniform in 0 ... 255. The paper draws
+    again until a rectangle fits. Here the area is drawn first, then the height / width among those that fit.
+
+    >>> random_erasing(tf.zeros((2, 32, 32, 3), tf.uint8), tf.constant([1, 2])).shape
+    TensorShape([2, 32, 32, 3])
+    """
+    count, height, width = tf.unstack(tf.shape(images)[:3])
+    draw_seed, noise_seed = tf.unstack(tf.random.experimental.stateless_split(key(seed, "random_erasing"), 2))
+    toss, size, shape, down, right = tf.unstack(tf.random.stateless_uniform((5, count, 1), draw_seed))
+    tall, wide = _rectangle(size, shape, tf.cast(height, tf.float32), tf.cast(width, tf.float32), area, aspect)
+    rows, columns = (
+        _span(tf.cast(draw * tf.cast(length - side + 1, tf.float32), tf.int32), length, side)
+        for draw, length, side in ((down, height, tall), (right, width, wide))
+    )
+    erased = rows[:, :, None, None] & columns[:, None, :, None] & (toss < probability)[:, :, None, None]
+    noise = tf.random.stateless_uniform(tf.shape(images), noise_seed, 0.0, 255.0)
+    return tf.where(erased, noise, tf.cast(images, tf.float32))
+
+
+def _rectangle(
+    size: tf.Tensor, shape: tf.Tensor, height: tf.Tensor, width: tf.Tensor, area: tuple[float, float], aspect: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Height and width in whole pixels, int32 `[N, 1]`, of rectangles that fit, from two draws in 0 ... 1."""
+    fraction = area[0] + (area[1] - area[0]) * size
+    # A fraction s with height / width r is sqrt(s H W r) high and sqrt(s H W / r) wide: at most H and W.
+    low, high = tf.maximum(aspect, fraction * height / width), tf.minimum(1 / aspect, height / (width * fraction))
+    ratio = low + (high - low) * shape
+    tall, wide = tf.sqrt(fraction * height * width * ratio), tf.sqrt(fraction * height * width / ratio)
+    tall, wide = tf.clip_by_value(tf.round(tall), 1.0, height), tf.clip_by_value(tf.round(wide), 1.0, width)
+    return tf.cast(tall, tf.int32), tf.cast(wide, tf.int32)
+
+
+def in_turn(*augments: Augment) -> Augment:
+    """Several changes, one after the other. Each is given the same seed, and draws from it under its own name."""
+
+    def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        for one in augments:
+            images = one(images, seed)
+        return images
+
+    return augment
 
 
 def reflected_shift(images: tf.Tensor, seed: tf.Tensor, most: int = 2) -> tf.Tensor:
@@ -165,7 +226,7 @@ def reflected_shift(images: tf.Tensor, seed: tf.Tensor, most: int = 2) -> tf.Ten
     TensorShape([2, 32, 32, 3])
     """
     height, width = images.shape[1:3]
-    moves = tf.random.stateless_uniform((2, tf.shape(images)[0], 1), _key(seed, "shift"), -most, most + 1, tf.int32)
+    moves = tf.random.stateless_uniform((2, tf.shape(images)[0], 1), key(seed, "shift"), -most, most + 1, tf.int32)
     rows, columns = reflected(tf.range(height) - moves[0], height), reflected(tf.range(width) - moves[1], width)
     return tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
 
@@ -189,7 +250,7 @@ def photometric(images: tf.Tensor, seed: tf.Tensor, amount: float = 0.5) -> tf.T
     >>> photometric(tf.fill((2, 8, 8, 3), 128), tf.constant([1, 2])).shape
     TensorShape([2, 8, 8, 3])
     """
-    draws = tf.random.stateless_uniform((2, tf.shape(images)[0], 3), _key(seed, "photometric"))
+    draws = tf.random.stateless_uniform((2, tf.shape(images)[0], 3), key(seed, "photometric"))
     order, factors = tf.argsort(draws[0]), 1.0 + amount * (2.0 * draws[1] - 1.0)
     for turn in range(3):
         images = enhance(images, order[:, turn], factors[:, turn])
@@ -212,6 +273,6 @@ def enhance(images: tf.Tensor, which: tf.Tensor, factor: tf.Tensor) -> tf.Tensor
     return tf.clip_by_value(origin + factor[:, None, None, None] * (images - origin), 0.0, 255.0)
 
 
-def _key(seed: tf.Tensor, name: str) -> tf.Tensor:
+def key(seed: tf.Tensor, name: str) -> tf.Tensor:
     """A seed for each name, so that changes which are given the same seed draw independently."""
     return tf.random.experimental.stateless_fold_in(seed, fold(0, name))

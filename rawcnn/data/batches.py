@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.augment import alternating_flip
+from rawcnn.data.mixing import Mix, Mixed
 from rawcnn.data.source import Augment, Labelled, Source, no_autograph
 from rawcnn.data.views import Crop, centre
 from rawcnn.seeds import fold
@@ -25,6 +26,28 @@ def permutation(n: int, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
     return tf.argsort(draws, stable=True)
 
 
+def balanced_permutation(labels: np.ndarray, count: int, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
+    """The order of an epoch of `count` images in which all classes occur equally often, up to one: int32 `[count]`.
+
+    Of each class the images are taken in random order, as often as it takes: of a small class each image several times,
+    of a large one some images not at all. `labels` int32 `[N]` are those of all images; classes without any are left
+    out. Over all epochs together too, classes occur equally often, up to one.
+
+    >>> order = balanced_permutation(np.array([0, 0, 0, 0, 0, 1]), 6, seed=0, epoch=0).numpy()
+    >>> int((order == 5).sum())
+    3
+    """
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    starts = np.cumsum(counts) - counts
+    shuffled = permutation(len(labels), seed, epoch)
+    by_class = tf.gather(shuffled, tf.argsort(tf.gather(tf.constant(places, tf.int32), shuffled), stable=True))
+    turns = tf.range(count, dtype=tf.int64)
+    chosen = (tf.cast(epoch, tf.int64) * count + turns) % len(counts)  # the classes take turns, from epoch to epoch too
+    within = turns // len(counts) % tf.gather(tf.constant(counts, tf.int64), chosen)
+    images = tf.gather(by_class, tf.gather(tf.constant(starts, tf.int64), chosen) + within)
+    return tf.gather(images, permutation(count, fold(seed, "balanced"), epoch))
+
+
 def batches(
     source: Labelled,
     batch_size: int,
@@ -35,6 +58,8 @@ def batches(
     size: int | None = None,
     augment: Augment | None = None,
     alternate: bool = False,
+    balanced: bool = False,
+    mix: Mix | None = None,
 ) -> tf.data.Dataset:
     """Endless batches, from number `start` of the run on: (images `[batch_size, H, W, C]`, labels `[batch_size]`).
 
@@ -43,6 +68,8 @@ def batches(
     next epoch's order is another. `crop` takes one view of `size` pixels a side of each image, `augment` changes the
     batch; both get a seed that is a function of (seed, g). With `alternate`, each image is mirrored in every other
     epoch (`rawcnn.data.augment.alternating_flip`), in the odd or the even ones as a function of (seed, its number).
+    With `balanced` the order of an epoch is that of `balanced_permutation`. `mix`, such as `rc.mixup`, comes last: the
+    batches are then (images, `Mixed`); it gets the same seed as `augment`.
     """
     per_epoch = len(source) // batch_size
     augment_seed = tf.constant(fold(seed, "augment"), tf.int64)
@@ -51,7 +78,7 @@ def batches(
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         numbers = epoch * per_epoch + tf.range(per_epoch, dtype=tf.int64)
         keys = tf.stack([tf.fill((per_epoch,), augment_seed), numbers], axis=1)
-        whole = permutation(len(source), seed, epoch)[: per_epoch * batch_size]
+        whole = _order(source, per_epoch * batch_size, seed, epoch, balanced)
         return tf.data.Dataset.from_tensor_slices((keys, tf.reshape(whole, (per_epoch, batch_size))))
 
     @no_autograph
@@ -68,16 +95,30 @@ def batches(
         (key, chosen), (images, labels) = order, batch
         return alternating_flip(images, tf.gather(coins, chosen), key[1] // per_epoch), labels
 
+    @no_autograph
+    def mixed(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, Mixed]:
+        assert mix is not None
+        return mix(*batch, tf.stack([augment_seed, number]))
+
     orders = tf.data.Dataset.counter(start // per_epoch).flat_map(order).skip(start % per_epoch)
     read = source.stream(orders, crop, size)
     if crop is not None or augment is not None:
         read = tf.data.Dataset.zip(tf.data.Dataset.counter(start), read).map(changed)
     if alternate:
         read = tf.data.Dataset.zip(orders, read).map(flipped)
+    if mix is not None:
+        read = tf.data.Dataset.zip(tf.data.Dataset.counter(start), read).map(mixed)
     return _read_ahead(read, source, 8 if crop is None else 2)
 
 
-def batch_indices(source: Labelled, batch_size: int, *, seed: int, number: int) -> np.ndarray:
+def _order(source: Labelled, count: int, seed: int, epoch: int | tf.Tensor, balanced: bool) -> tf.Tensor:
+    """The images of an epoch of `count`, int32 `[count]`."""
+    if balanced:
+        return balanced_permutation(source.labels, count, seed, epoch)
+    return permutation(len(source), seed, epoch)[:count]
+
+
+def batch_indices(source: Labelled, batch_size: int, *, seed: int, number: int, balanced: bool = False) -> np.ndarray:
     """Which images of `source` are in batch `number` (from 0) of `batches`: int32 `[batch_size]`, in their order there.
 
     >>> source = Source(np.zeros((7, 1, 1, 1), np.uint8), np.zeros(7, np.int32), ("a",))
@@ -85,8 +126,10 @@ def batch_indices(source: Labelled, batch_size: int, *, seed: int, number: int) 
     >>> len({i for batch in batches_of_epoch for i in batch})
     6
     """
-    epoch, k = divmod(number, len(source) // batch_size)
-    return permutation(len(source), seed, epoch).numpy()[k * batch_size : (k + 1) * batch_size]
+    per_epoch = len(source) // batch_size
+    epoch, k = divmod(number, per_epoch)
+    order = _order(source, per_epoch * batch_size, seed, epoch, balanced)
+    return order.numpy()[k * batch_size : (k + 1) * batch_size]
 
 
 def in_order(

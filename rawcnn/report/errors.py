@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rawcnn.report import charts, images
+from rawcnn.report import charts, classes, images
 from rawcnn.report.markup import Content, Markup, count, tag
 from rawcnn.report.measures import Calibration, Pair, calibration, mistakes
 from rawcnn.report.opened import OpenRun
@@ -24,6 +24,7 @@ def section(run: OpenRun, tested: Tested) -> Markup:
             "Each row of the table is a true class, each column an answer of the net."),
         charts.confusion(matrix, run.class_names),
         _remark(run, tested),
+        *classes.table(matrix, run.class_names),
     ]  # fmt: skip
     found = mistakes(tested.probabilities, tested.labels)
     parts += _by_pair(run, tested, found)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.batches import batches
+from rawcnn.data.mixing import Mix, larger
 from rawcnn.data.source import Augment, Labelled
 from rawcnn.layers import RBF, PartialConv2D
 from rawcnn.nets.chain import Chain
@@ -23,17 +24,33 @@ PHOTOS = 64  # pixels a side: of larger inputs, where the net looks is worth a p
 
 
 def training_views(
-    source: Labelled, inputs: Inputs, *, seed: int, augment: Augment | None = None, count: int = MOST_IMAGES
+    source: Labelled,
+    inputs: Inputs,
+    *,
+    seed: int,
+    augment: Augment | None = None,
+    balanced: bool = False,
+    mix: Mix | None = None,
+    count: int = MOST_IMAGES,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first images of the first epoch as the net is given them: (uint8 `[M, H, W, C]`, labels int `[M]`).
 
-    They are cut, changed, scaled and padded as in training, in the order of training, so that the classes are mixed;
-    only the levels are those of pixels, 0 ... 255.
+    They are cut, changed, mixed, scaled and padded as in training, in the order of training, so that the classes are
+    mixed; only the levels are those of pixels, 0 ... 255. The label of a mixed image is that of its larger part.
     """
-    order = batches(source, min(count, len(source)), seed=seed, crop=inputs.crop, size=inputs.size, augment=augment)
+    order = batches(
+        source,
+        min(count, len(source)),
+        seed=seed,
+        crop=inputs.crop,
+        size=inputs.size,
+        augment=augment,
+        balanced=balanced,
+        mix=mix,
+    )
     images, labels = next(iter(order))
     pixels = replace(inputs.preprocess, low=0.0, high=255.0)(images).numpy()
-    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8), labels.numpy()
+    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8), larger(labels).numpy()
 
 
 def test_views(source: Labelled, indices: np.ndarray, inputs: Inputs) -> np.ndarray:

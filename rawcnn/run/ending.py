@@ -185,14 +185,18 @@ def _harder(ready: Plan) -> list[str]:
     found = {
         "dropout": any(isinstance(layer, Dropout) for layer in layers),
         "cropped views": ready.recipe.crop is not None,
-        "changed colours or shapes": ready.augment is not None,
+        "changed colours or shapes": ready.changes.augment is not None,
+        "mixed images": ready.changes.mix is not None,
     }
     return [what for what, there in found.items() if there]
 
 
 def _samples(now: Standing) -> Path:
     train, ready = now.data.train, now.ready
-    images, labels = album.training_views(train, ready.inputs, seed=ready.settings.seed, augment=ready.augment)
+    seed, more = ready.settings.seed, ready.changes
+    images, labels = album.training_views(
+        train, ready.inputs, seed=seed, augment=more.augment, balanced=more.balanced, mix=more.mix
+    )
     title = f"{now.data.name}: {len(images)} of the {len(train):,} training images, as the net is given them"
     return pictures.save_samples(images, labels, train.class_names, now.directory / "samples.png", title=title)
 

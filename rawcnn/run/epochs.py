@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,10 +18,10 @@ from rawcnn.run.ending import Result
 from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
 from rawcnn.run.progress import Display, columns_of, epoch_line
-from rawcnn.run.record import DataFacts, Epoch, Record, Sums, is_better
+from rawcnn.run.record import LISTED, DataFacts, Epoch, Record, Sums, is_better
 from rawcnn.run.tensorboard import TensorBoard
 from rawcnn.train import checkpoints, schedules
-from rawcnn.train.evaluate import Evaluation, confusion_matrix
+from rawcnn.train.evaluate import Evaluation, class_scores, confusion_matrix
 from rawcnn.train.fit import Progress
 
 
@@ -34,7 +35,9 @@ class Session:
         self._board: TensorBoard | None = None
         self.began = time.perf_counter()
         facts = DataFacts.of(data)
-        self.record = Record(self.settings, facts, ready.inputs, ready.net.input_shape, ready.shards)
+        self.record = Record(
+            self.settings, facts, ready.inputs, ready.net.input_shape, ready.shards, ready.changes.class_weights
+        )
         if saved is not None:
             then = Record.of(saved)
             self._refuse_changes(saved, then)
@@ -75,6 +78,11 @@ class Session:
             raise RunError(
                 f"{saved.path} was trained on {then.data}, but the data set is now {now.data}: "
                 "give back the same files, or begin another run."
+            )
+        if then.class_weights != now.class_weights:
+            raise RunError(
+                f"{saved.path} was trained with other class weights than {self.settings.class_weights} gives now: give "
+                "back the same file, or begin another run."
             )
         if self.settings.deterministic and then.shards != now.shards:
             raise RunError(
@@ -152,6 +160,7 @@ class Session:
             learning_rate=float(self.ready.schedule(tf.constant(now.step - 1)) * self.state.optimizer.factor),
             seconds=round(training + time.perf_counter() - clock, 3),
             images_per_second=round(now.steps_per_epoch * now.batch_size / training, 1),
+            **self._by_class(confusion),
         )
         self.directory.append_history(asdict(row))
         film.write_frame(self.directory.path, frame)
@@ -173,6 +182,17 @@ class Session:
         if validation is None or source is None:
             return None
         return confusion_matrix(source.labels, validation.probabilities.argmax(axis=1), len(source.class_names))
+
+    def _by_class(self, matrix: np.ndarray | None) -> dict[str, Any]:
+        """What an epoch's line says of the single classes, from the confusion of the validation images."""
+        if matrix is None:
+            return {}
+        scores = class_scores(matrix)
+        rounded = {"val_macro_f1": round(scores.macro_f1, 6)}
+        if len(matrix) > LISTED:
+            return rounded
+        lists = {"val_precision": scores.precision, "val_recall": scores.recall, "val_f1": scores.f1}
+        return rounded | {name: values.round(4).tolist() for name, values in lists.items()}
 
     def _where_it_stands(self) -> ending.Standing:
         return ending.Standing(self.directory.path, self.data, self.ready, self.record, self.began)

@@ -86,12 +86,28 @@ def _machine(ready: Plan) -> str:
     return f"{device}, {threads}{shards}; TensorFlow {tf.__version__}\n{compute} ({why})"
 
 
+def _besides(now: Settings) -> list[str]:
+    """What the flags add to the recipe, in words."""
+    what = {
+        "distorted": now.distort,
+        "changed by TrivialAugment": now.augment == "trivial",
+        f"a rectangle erased in {100 * now.erase:g}%": now.erase,
+        f"mixup (alpha {now.mixup:g})": now.mixup,
+        f"CutMix (alpha {now.cutmix:g})": now.cutmix,
+    }
+    told = ", ".join(words for words, on in what.items() if on)
+    pieces = f"each batch in {now.accumulate} pieces of {(now.batch_size or 0) // now.accumulate}, one after the other"
+    return ([f"training images: {told}"] if told else []) + ([pieces] if now.accumulate > 1 else [])
+
+
 def _training(ready: Plan, data: DataSet) -> str:
     now = ready.settings
     what = (
         f"{now.optimizer}, learning rate {now.learning_rate:g} {SCHEDULE_WORDS[str(now.schedule)]}, "
         f"batches of {now.batch_size}, loss {ready.recipe.loss}"
     )
+    for line in _besides(now) + ready.changes.lines():
+        what += f"\n{line}"
     tested = "the last epoch" if not now.patience else f"the best epoch, if {now.patience} epochs bring none better"
     views = CROP_WORDS.get(now.crops, f"{now.crops} views of each")
     averaged = ", with averaged weights" if now.average else ""

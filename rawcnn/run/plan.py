@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 from rawcnn.data.augment import distort
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.preprocess import Preprocess
-from rawcnn.data.source import Augment, Labelled
+from rawcnn.data.source import Labelled
 from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.layers.variables import named_weights
 from rawcnn.machine import cores, shards_of
@@ -16,10 +15,11 @@ from rawcnn.nets import NETS, input_shape, precision
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.precision import FLOAT32
 from rawcnn.run.settings import Settings
+from rawcnn.train.changes import Changes, changes
 from rawcnn.train.evaluate import Evaluation
 from rawcnn.train.fit import Progress, steps_per_epoch, train_epochs
 from rawcnn.train.inputs import Inputs
-from rawcnn.train.losses import LOSSES, softmax_cross_entropy
+from rawcnn.train.losses import LOSSES
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import RECIPES, SCHEDULES, Recipe, choose_precision, recipe_of
 from rawcnn.train.schedules import Schedule
@@ -48,7 +48,7 @@ class Plan:
     test: Callable[[Labelled], Evaluation]
     shards: int
     per_epoch: int
-    augment: Augment | None
+    changes: Changes
 
     def train(self, source: Labelled, **more: Any) -> Iterator[Progress]:
         """Train on `source` as planned, from wherever the state stands; `more` goes to `train_epochs`."""
@@ -60,8 +60,10 @@ class Plan:
             seed=self.settings.seed,
             crop=self.inputs.crop,
             size=self.inputs.size,
-            augment=self.augment,
+            augment=self.changes.augment,
             alternate=self.recipe.alternate,
+            balanced=self.changes.balanced,
+            mix=self.changes.mix,
             **more,
         )
 
@@ -106,26 +108,37 @@ def plan(
         light_on_dark=data.train.shape[2] == 1 and data.light_on_dark,
     )
     batch_size, rate = _set(settings.batch_size), _set(settings.learning_rate)
+    loss = LOSSES[recipe.loss]
+    more = changes(
+        data.train,
+        loss,
+        batch_size,
+        label_smoothing=recipe.label_smoothing,
+        augment=settings.augment or (distort if settings.distort else recipe.augment),
+        erase=settings.erase,
+        mixup=settings.mixup,
+        cutmix=settings.cutmix,
+        weights=settings.class_weights,
+        balanced=settings.balanced_sampling,
+        accumulate=settings.accumulate,
+    )
     shards = shards or shards_for(settings, recipe)
     per_epoch = steps_per_epoch(data.train, batch_size)
     schedule = SCHEDULES[_set(settings.schedule)](rate, settings.epochs * per_epoch, per_epoch)
     optimizer = OPTIMIZERS[_set(settings.optimizer)](named_weights(net), schedule, weight_decay=recipe.weight_decay)
     state = TrainState(net, optimizer, decay=_set(settings.average))
-    loss, smoothing = LOSSES[recipe.loss], recipe.label_smoothing
     train_step = make_train_step(
         state,
-        partial(softmax_cross_entropy, label_smoothing=smoothing) if smoothing else loss,
+        more.loss,
         inputs.preprocess,
         shards=shards,
+        accumulate=settings.accumulate,
         head_weights=recipe.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
         timed=not settings.deterministic,
     )
     validate = inputs.evaluator(net, loss, shards=shards)
     test = inputs.tester(net, loss, settings.crops, shards=shards)
-    augment = distort if settings.distort else recipe.augment
-    return Plan(
-        settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, augment
-    )  # fmt: skip
+    return Plan(settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, more)
 
 
 def recipe_for(settings: Settings, net: Chain | None = None) -> Recipe:
@@ -179,7 +192,8 @@ def settle(settings: Settings, recipe: Recipe, net: Chain | None = None) -> Sett
     if not smoke:
         return done
     dataset = done.dataset if done.data_dir or done.dataset != "auto" else "drawn"
-    epochs, batch_size = min(done.epochs, SMOKE_EPOCHS), min(_set(done.batch_size), SMOKE_BATCH)
+    few = max(SMOKE_BATCH // done.accumulate, 1) * done.accumulate
+    epochs, batch_size = min(done.epochs, SMOKE_EPOCHS), min(_set(done.batch_size), few)
     return replace(done, epochs=epochs, batch_size=batch_size, dataset=dataset)
 
 
@@ -198,8 +212,8 @@ def _sides(settings: Settings) -> tuple[int, int]:
 
 
 def shards_for(settings: Settings, recipe: Recipe) -> int:
-    """How many parts of a batch are computed side by side: one a thread where the net's ops are small, else one."""
-    return shards_of(_set(settings.batch_size), settings.threads) if recipe.small_ops else 1
+    """How many parts of a piece of a batch are computed side by side: one a thread where ops are small, else one."""
+    return shards_of(_set(settings.batch_size) // settings.accumulate, settings.threads) if recipe.small_ops else 1
 
 
 def _check_net(net: Chain, data: DataSet) -> None:

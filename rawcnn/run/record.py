@@ -18,6 +18,8 @@ from rawcnn.train import schedules
 from rawcnn.train.checkpoints import Checkpoint
 from rawcnn.train.inputs import Inputs
 
+LISTED = 20
+"""Classes of which the history lists precision, recall and F1; of more it has the macro F1 alone."""
 VERSION = 3
 """Of this document. A checkpoint of another version is refused: what is not in it cannot be guessed."""
 OWN_NET = "own"
@@ -26,7 +28,11 @@ OWN_NET = "own"
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the history: mean losses, accuracies 0 ... 1; validation is None where there is none."""
+    """One line of the history: mean losses, accuracies 0 ... 1; validation is None where there is none.
+
+    Precision, recall and F1 of each class, in the order of the class names, are those of the validation images; None
+    where there are more than `LISTED` classes. See `rawcnn.train.evaluate.ClassScores`.
+    """
 
     epoch: int
     step: int
@@ -37,6 +43,10 @@ class Epoch:
     learning_rate: float
     seconds: float
     images_per_second: float
+    val_macro_f1: float | None = None
+    val_precision: list[float] | None = None
+    val_recall: list[float] | None = None
+    val_f1: list[float] | None = None
 
     @property
     def judged(self) -> float:
@@ -77,7 +87,8 @@ class Record:
     """Everything about a run, apart from the variables of its training state.
 
     `best` is the epoch with the best validation accuracy so far, None without validation images or before the first.
-    `shards` are those of a batch, computed side by side.
+    `shards` are those of a batch, computed side by side. `class_weights` are those in the training loss, as they were
+    when the run began.
     """
 
     settings: Settings
@@ -85,6 +96,7 @@ class Record:
     inputs: Inputs
     input_shape: tuple[int, ...]
     shards: int
+    class_weights: tuple[float, ...] | None = None
     sums: Sums = Sums()
     history: tuple[Epoch, ...] = ()
     best: Epoch | None = None
@@ -106,6 +118,7 @@ class Record:
             "inputs": self.inputs.as_dict(),
             "input_shape": list(self.input_shape),
             "shards": self.shards,
+            "class_weights": None if self.class_weights is None else list(self.class_weights),
             "sums": asdict(self.sums),
             "history": [asdict(row) for row in self.history],
             "best": None if self.best is None else asdict(self.best),
@@ -162,19 +175,32 @@ def _record(document: Mapping[str, Any]) -> Record:
         inputs=Inputs.from_dict(document["inputs"]),
         input_shape=shape,
         shards=shards,
+        class_weights=_weights(document["class_weights"]),
         sums=_of(Sums, document["sums"]),
         history=tuple(_of(Epoch, row) for row in document["history"]),
         best=None if document["best"] is None else _of(Epoch, document["best"]),
     )
 
 
+def _weights(values: Any) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise TypeError(f"class_weights is {values!r}")
+    return tuple(values)
+
+
 def _of(kind: Any, values: Mapping[str, Any]) -> Any:
     """A dataclass of numbers and texts; raises `TypeError` for fields too many, too few, or of another type."""
-    kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,)}
+    optional = (type(None),)
+    kinds: dict[Any, tuple[type, ...]] = {
+        int: (int,), float: (float, int), str: (str,), list[float] | None: (list, *optional)
+    }  # fmt: skip
     made = kind(**values)
     for item in fields(kind):
         value = getattr(made, item.name)
-        wanted = kinds.get(item.type, (tuple, float, int, type(None)))
-        if isinstance(value, bool) or not isinstance(value, wanted):
+        wanted = kinds.get(item.type, (tuple, float, int, *optional))
+        numbers = not isinstance(value, list) or all(type(one) in (int, float) for one in value)
+        if isinstance(value, bool) or not isinstance(value, wanted) or not numbers:
             raise TypeError(f"{item.name} is {value!r}")
     return made

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from rawcnn.data import datasets
+from rawcnn.data.balance import BALANCED
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.views import FITS
 from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.nets import precision
+from rawcnn.train.changes import AUGMENTS
 from rawcnn.train.inputs import CROPS
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import SCHEDULES
@@ -103,12 +105,43 @@ class Settings:
     distort: bool = setting(
         False, DATA, "Distort training images, elastically and in the plane, instead of the recipe's changes."
     )
+    augment: str | None = setting(
+        None, DATA, "Change training images so, instead of the recipe's changes. trivial: TrivialAugment, for photos.",
+        choices=tuple(AUGMENTS),
+    )  # fmt: skip
+    erase: float = setting(
+        0.0, DATA, "Fraction of the training images of which a rectangle is covered with noise.", low=0.0, high=1.0
+    )
+    mixup: float = setting(
+        0.0,
+        DATA,
+        "Blend training images in pairs, and their labels: alpha, such as 0.2. 0: never.",
+        low=0.0,
+        high=1000.0,
+    )
+    cutmix: float = setting(
+        0.0, DATA, "Paste a box of one training image into another, and mix the labels: alpha, such as 1. 0: never. "
+        "With mixup too, a toss decides for each image.",
+        low=0.0, high=1000.0,
+    )  # fmt: skip
+    balanced_sampling: bool = setting(False, DATA, "Show each class equally often in an epoch.")
 
     recipe: str | None = setting(None, TRAINING, "How to train: paper, course or ours, as far as the net has them.")
     schedule: str | None = setting(
         None, TRAINING, "How the learning rate falls; by default as the recipe says.", choices=tuple(SCHEDULES)
     )
     input_size: int | None = setting(None, TRAINING, "Pixels a side of the net's input; by default its own.", low=1)
+    class_weights: str | None = setting(
+        None, TRAINING, "How much each class counts in the training loss. balanced: rare ones more, so that all "
+        "classes count the same; or a file with a class and a number in each line. Validation and test losses are not "
+        "weighted.",
+        path=True,
+    )  # fmt: skip
+    accumulate: int = setting(
+        1, TRAINING, "Compute a batch in so many pieces, one after the other, to save memory. The update is that of "
+        "the whole batch, but batch normalisation sees one piece at a time.",
+        low=1,
+    )  # fmt: skip
     average: float | None = setting(
         None, TRAINING, "Decay of the weights' moving averages; 0: none.", low=0.0, high=1.0
     )
@@ -156,8 +189,11 @@ class Settings:
                 f"folds={self.folds} and fold={self.fold} do not fit: folds=5 (2 or more) goes with a fold of 1 ... 5. "
                 "`rawcnn sweep --folds=5` trains all five."
             )
-        for name in ("data_dir", "class_names"):  # a run may be resumed from another directory
-            if path := getattr(self, name):
+        if self.distort and self.augment:
+            raise UsageError("distort and augment exclude each other: choose one.")
+        for name in ("data_dir", "class_names", "class_weights"):  # a run may be resumed from another directory
+            path = getattr(self, name)
+            if path and not (name == "class_weights" and path == BALANCED):
                 object.__setattr__(self, name, os.path.abspath(path))
 
     def texts(self) -> dict[str, str]:

@@ -72,6 +72,34 @@ def evaluate(
     return Evaluation(float(np.mean(losses, dtype=np.float64)), accuracy, probabilities)
 
 
+class ClassScores(NamedTuple):
+    """How well each class is recognised: float `[K]` each, 0 ... 1; 0 where there is nothing to count.
+
+    Of class k, `precision` is the fraction of the answers k that are right, `recall` the fraction of the images of k
+    that are recognised, `f1` their harmonic mean, 2 p r / (p + r). `macro_f1` is the mean F1 of the classes that occur,
+    among the images or the answers: each class counts the same, however few its images are.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    macro_f1: float
+
+
+def class_scores(matrix: np.ndarray) -> ClassScores:
+    """Precision, recall and F1 of each class, from a confusion matrix `[K, K]`: row = true, column = predicted.
+
+    >>> scores = class_scores(np.array([[8, 2], [0, 2]]))
+    >>> scores.precision, scores.recall, round(scores.macro_f1, 3)
+    (array([1. , 0.5]), array([0.8, 1. ]), 0.778)
+    """
+    right, images, answers = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    f1 = 2 * right / np.maximum(images + answers, 1)  # 2 p r / (p + r)
+    occurs = images + answers > 0
+    macro = float(f1[occurs].mean()) if occurs.any() else 0.0
+    return ClassScores(right / np.maximum(answers, 1), right / np.maximum(images, 1), f1, macro)
+
+
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts `[K, K]`: row = true class, column = predicted class.
 

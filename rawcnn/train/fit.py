@@ -3,13 +3,15 @@
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.batches import batch_indices, batches
+from rawcnn.data.mixing import Mix
 from rawcnn.data.source import Augment, Crop, Labelled
 from rawcnn.errors import RunError, UsageError
 from rawcnn.train.finite import NOT_FINITE
@@ -75,7 +77,10 @@ class Progress:
 
     @property
     def accuracy(self) -> float:
-        """Training accuracy (0 ... 1) over the epoch so far, each image counted when it was trained on."""
+        """Training accuracy (0 ... 1) over the epoch so far, each image counted when it was trained on.
+
+        An answer to a mixed image is right if it is the class of the larger part.
+        """
         return self.correct / max(self.steps_done * self.batch_size, 1)
 
 
@@ -114,6 +119,8 @@ def train_epochs(
     size: int | None = None,
     augment: Augment | None = None,
     alternate: bool = False,
+    balanced: bool = False,
+    mix: Mix | None = None,
     loss_sum: float = 0.0,
     correct: int = 0,
     pause_every: int | None = None,
@@ -124,14 +131,26 @@ def train_epochs(
     Between two yields one call makes as many steps as take about `seconds_per_call`, but stops at the end of each
     epoch and at every multiple of `pause_every` steps, where a caller may save. `loss_sum` and `correct` are those of
     the epoch that a checkpoint interrupted. Images that fill no whole batch are left out of an epoch; the next one's
-    order is another. Raises `UsageError` if not one batch can be filled, `RunError` when loss or gradient is
-    not finite: that update is skipped, but do not save `state` then: its statistics have seen the batch.
+    order is another. `crop` ... `mix` are those of `rc.batches`. Raises `UsageError` if not one batch can be filled,
+    `RunError` when loss or gradient is not finite: that update is skipped, but do not save `state` then: its statistics
+    have seen the batch.
     """
     per_epoch = steps_per_epoch(source, batch_size)
     step, n = int(state.step), 1
     now = Progress(0, epochs, step, per_epoch, batch_size, loss_sum, correct)
     data = iter(
-        batches(source, batch_size, seed=seed, start=step, crop=crop, size=size, augment=augment, alternate=alternate)
+        batches(
+            source,
+            batch_size,
+            seed=seed,
+            start=step,
+            crop=crop,
+            size=size,
+            augment=augment,
+            alternate=alternate,
+            balanced=balanced,
+            mix=mix,
+        )
     )
     if step < epochs * per_epoch:
         train_step(data, tf.constant(0))  # traces: seconds that no speed nor time left should count
@@ -145,7 +164,8 @@ def train_epochs(
             except tf.errors.InvalidArgumentError as error:
                 if NOT_FINITE not in error.message:
                     raise
-                raise RunError(_not_finite(error.message, state, source, batch_size, seed)) from None
+                chosen = partial(batch_indices, source, batch_size, seed=seed, balanced=balanced)
+                raise RunError(_not_finite(error.message, state, source, chosen)) from None
             n = max(1, round(min(2 * taken, taken * seconds_per_call / seconds)))
             yield now
         now = replace(now, loss_sum=0.0, correct=0)
@@ -174,13 +194,13 @@ def _advance(now: Progress, train_step: TrainStep, data: tf.data.Iterator, n: in
     return replace(after, seconds_left=left * seconds / n), seconds
 
 
-def _not_finite(message: str, state: TrainState, source: Labelled, batch_size: int, seed: int) -> str:
+def _not_finite(message: str, state: TrainState, source: Labelled, batch: Callable[..., np.ndarray]) -> str:
     """What TensorFlow's `message` (see `require_finite`) means: the step, the rate, the batch, and what to try."""
     found = re.search(rf"{NOT_FINITE}\] \[(\d+)\] \[([^\]]*)\] \[([^\]]*)\]", message)
     assert found, message
     done, loss, norm = int(found[1]), float(found[2]), math.sqrt(2 * float(found[3]))
     rate = float(state.optimizer.learning_rate(tf.constant(done, tf.int64)) * state.optimizer.factor)
-    chosen = batch_indices(source, batch_size, seed=seed, number=done)
+    chosen = batch(number=done)
     return (
         f"Step {done + 1} would make weights that are not finite and was skipped: loss {loss:.4g}, "
         f"gradient norm {norm:.4g}, learning rate {rate:.3g}. Its images: {source.names(chosen)}. "

@@ -6,11 +6,12 @@ net. `make_train_step`, `TrainState` and `train_epochs` are the stratum below, f
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from rawcnn.data.balance import Weights
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment, Labelled, Source, check_same_classes
 from rawcnn.data.views import Crop
@@ -19,6 +20,7 @@ from rawcnn.machine import cores, one_thread_per_op, shards_of
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.precision import FLOAT32, Policy
 from rawcnn.train import schedules
+from rawcnn.train.changes import Changes, changes
 from rawcnn.train.evaluate import EvalStep, Evaluation, make_eval_step
 from rawcnn.train.evaluate import evaluate as evaluate_with
 from rawcnn.train.fit import Progress, steps_per_epoch, train_epochs
@@ -98,8 +100,14 @@ def fit(
     loss: str | Loss | None = None,
     preprocess: Preprocess | None = None,
     recipe: Recipe | None = None,
-    augment: Augment | None = None,
+    augment: str | Augment | None = None,
     crop: Crop | None = None,
+    erase: float = 0.0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    class_weights: Weights | None = None,
+    balanced_sampling: bool = False,
+    accumulate: int = 1,
     precision: str = "auto",
     shards: int | None = None,
     pause_every: int | None = None,
@@ -121,7 +129,16 @@ def fit(
       loss: a name in `rawcnn.train.losses.LOSSES`, or a function of logits and labels that gives `[N]`.
       preprocess: from pixels in 0 ... 255 to the net's input. `evaluate` and `predict` use it too.
       recipe: such as `recipe_of("lenet5")`; the arguments above and below come before it.
-      augment: changes the images of a batch. crop: takes a training view of each image; see `rawcnn.data.views`.
+      augment: changes the images of a batch; "trivial" is `trivial_augment`. crop: takes a training view of each image;
+        see `rawcnn.data.views`.
+      erase: the fraction of the images (0 ... 1) of which a rectangle is covered with noise, see `random_erasing`.
+      mixup, cutmix: the alpha with which images are mixed in pairs, see there; 0: not at all. With both, a toss decides
+        for each image. `Progress.accuracy` then counts the class of the larger part.
+      class_weights: how much each class counts in the training loss: "balanced", a file, a sequence, or a mapping from
+        names; see `rawcnn.data.balance`. Validation losses are not weighted.
+      balanced_sampling: an epoch shows each class equally often, see `balanced_permutation`.
+      accumulate: computes a batch in so many pieces, one after the other, in less memory. Up to rounding the update is
+        the same, but batch normalisation sees one piece at a time.
       precision: "float32", "bfloat16", or "auto": that of the net's policy if it has one; else bfloat16 only if the
         hardware has it and the recipe's measured loss of accuracy is below 0.1 points (see `choose_precision`).
         The first `Progress.remark` says which it is, and why.
@@ -138,30 +155,42 @@ def fit(
         preprocess=preprocess or how.preprocess,
         batch_size=batch_size or min(how.batch_size, len(train)),
         crop=crop or how.crop,
-        augment=augment or how.augment,
         head_weights=how.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
     )
     _check_fit(net, train)
     if validation is not None:
         check_same_classes(train, validation, "validation")
     shown = Shown(how, _loss(loss or how.loss), train.shape)
+    more = changes(
+        train,
+        shown.loss,
+        how.batch_size,
+        label_smoothing=how.label_smoothing,
+        augment=augment or how.augment,
+        erase=erase,
+        mixup=mixup,
+        cutmix=cutmix,
+        weights=class_weights,
+        balanced=balanced_sampling,
+        accumulate=accumulate,
+    )
     remark = _set_precision(net, precision, how)
     net._shown = shown
     per_epoch = steps_per_epoch(train, how.batch_size)
     if epochs < 1:
         raise UsageError(f"{epochs} epochs train nothing: give 1 or more.")
     state = TrainState(net, _optimizer(net, how, optimizer, learning_rate, epochs, per_epoch), decay=how.average)
-    smoothed = how.label_smoothing and shown.loss is softmax_cross_entropy
     step = make_train_step(
         state,
-        partial(softmax_cross_entropy, label_smoothing=how.label_smoothing) if smoothed else shown.loss,
+        more.loss,
         _inputs(net, shown, train).preprocess,
-        shards=_shards(net, how) if shards is None else shards,
+        shards=_shards(net, how, accumulate) if shards is None else shards,
+        accumulate=accumulate,
         head_weights=how.head_weights,
     )
     return _fit(
-        state, step, train, validation, how, epochs=epochs, pause_every=pause_every, seed=seed, remark=remark
-    )  # fmt: skip
+        state, step, train, validation, how, more, epochs=epochs, pause_every=pause_every, seed=seed, remark=remark
+    )
 
 
 def _fit(
@@ -170,6 +199,7 @@ def _fit(
     train: Labelled,
     validation: Labelled | None,
     recipe: Recipe,
+    more: Changes,
     *,
     epochs: int,
     pause_every: int | None,
@@ -189,8 +219,10 @@ def _fit(
         seed=seed,
         crop=inputs.crop,
         size=inputs.size,
-        augment=recipe.augment,
+        augment=more.augment,
         alternate=recipe.alternate,
+        balanced=more.balanced,
+        mix=more.mix,
         pause_every=pause_every,
     ):
         if now.epoch_ended and validation is not None:
@@ -298,7 +330,7 @@ def set_policy(net: Chain, policy: Policy) -> None:
         set_policy(head, policy)
 
 
-def _shards(net: Chain, recipe: Recipe) -> int:
+def _shards(net: Chain, recipe: Recipe, accumulate: int = 1) -> int:
     """One shard a core where ops are small and may have one thread each, else 1."""
     if not (recipe.small_ops or sum(layer.multiply_adds() for _, layer in net.rows) < SMALL_OPS):
         return 1
@@ -306,7 +338,7 @@ def _shards(net: Chain, recipe: Recipe) -> int:
         one_thread_per_op()
     except RuntimeError:  # TensorFlow's threads are started
         return 1
-    return shards_of(recipe.batch_size, cores())
+    return shards_of(recipe.batch_size // accumulate, cores())
 
 
 def _inputs(net: Chain, shown: Shown, source: Labelled) -> Inputs:

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from rawcnn.data.mixing import Labels, Mixed, larger
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.errors import UsageError
 from rawcnn.layers.variables import named_variables, named_weights
 from rawcnn.nets.chain import Chain
 from rawcnn.train.finite import require_finite
-from rawcnn.train.losses import Loss
+from rawcnn.train.losses import Loss, of_labels
 from rawcnn.train.optimizers import Optimizer, check_gradients
 
 
@@ -87,22 +88,27 @@ def make_train_step(
     preprocess: Preprocess,
     *,
     shards: int = 1,
+    accumulate: int = 1,
     head_weights: Mapping[str, float] | None = None,
     timed: bool = True,
 ) -> TrainStep:
     """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
 
     With `n` = 0 it only traces. The iterator is that of a `tf.data.Dataset` that gives (images `[N, H, W, C]`, labels
-    `[N]`), as `iter(rawcnn.data.batches.batches(...))` does. Gradients are computed for the optimizer's weights alone;
-    the statistics of batch normalisation follow in all rows.
+    `[N]` or `Mixed`), as `iter(rawcnn.data.batches.batches(...))` does. Gradients are computed for the optimizer's
+    weights alone; the statistics of batch normalisation follow in all rows.
 
     With `shards` > 1 the batch is cut into that many equal shards, whose gradients are computed side by side and added.
     The update is the same, except that dropout draws for each shard, and batch normalisation sees one shard at a time.
+    With `accumulate` > 1 the batch is cut into that many equal pieces, computed one after the other, whose gradients
+    are added: a large batch in the memory of a small one. The same exceptions hold for pieces. Each piece is cut into
+    shards.
     `head_weights` says by name how much the loss of each head counts, as in `{"aux1": 0.3}`; the loss that is reported
     is that of the last row alone. `timed=False` reads no clock, which TensorFlow's op determinism forbids; the seconds
     waited are then 0.
 
-    Raises `UsageError` unless `head_weights` names the net's heads, or if the loss does not depend on a weight.
+    Raises `UsageError` unless `head_weights` names the net's heads, if the loss does not depend on a weight, or if a
+    batch cannot be cut so.
     """
     heads = {name for name, _, _ in state.net.heads}
     if set(head_weights or {}) != heads:
@@ -112,32 +118,54 @@ def make_train_step(
     def clock() -> tf.Tensor:
         return tf.timestamp() if timed else tf.constant(0.0, tf.float64)
 
-    def gradients(
-        images: tf.Tensor, labels: tf.Tensor, batch_size: int
-    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def gradients(images: tf.Tensor, labels: Labels, batch_size: int) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(weights.values()))
             with tf.name_scope("preprocess"):
                 images = preprocess(images)
             logits, ends = state.net.endpoints(images, training=True)
-            own_loss = tf.reduce_sum(loss(logits, labels)) / batch_size
+            own_loss = tf.reduce_sum(of_labels(loss, logits, labels)) / batch_size
             total = own_loss
             for head, weight in (head_weights or {}).items():
-                total += weight * tf.reduce_sum(loss(ends[head], labels)) / batch_size
+                total += weight * tf.reduce_sum(of_labels(loss, ends[head], labels)) / batch_size
         of_weights = tape.gradient(total, list(weights.values()))
         check_gradients(weights, of_weights)
         return own_loss, count_correct(logits, labels), of_weights
 
-    def update(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        cut = zip(tf.split(images, shards), tf.split(labels, shards), strict=True)
-        losses, correct, grads = zip(*(gradients(x, y, images.shape[0]) for x, y in cut), strict=True)
-        sums = [tf.add_n(of_shards) for of_shards in zip(*grads, strict=True)]
-        with tf.control_dependencies([require_finite(sums, tf.add_n(losses), state.step)]):
+    def of_piece(images: tf.Tensor, labels: Labels, batch_size: int) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Loss, correct answers and gradients of a piece of a batch, its shards side by side."""
+        cut = zip(tf.split(images, shards), _split(labels, shards), strict=True)
+        losses, correct, grads = zip(*(gradients(x, y, batch_size) for x, y in cut), strict=True)
+        return tf.add_n(losses), tf.add_n(correct), [tf.add_n(of_shards) for of_shards in zip(*grads, strict=True)]
+
+    def of_batch(images: tf.Tensor, labels: Labels) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """The same of a whole batch, its pieces one after the other."""
+        batch_size = images.shape[0]
+        if accumulate == 1:
+            return of_piece(images, labels, batch_size)
+        each = piece_size(batch_size, accumulate)
+        images, labels = _map(lambda x: tf.reshape(x, (accumulate, each, *x.shape[1:])), (images, labels))
+
+        def add_piece(i: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            of_one, correct, grads = of_piece(*_map(lambda x: x[i], (images, labels)), batch_size)
+            return i + 1, *(total + one for total, one in zip(sums, (of_one, correct, *grads), strict=True))
+
+        none = (tf.constant(0.0), tf.constant(0), *(tf.zeros_like(weight) for weight in weights.values()))
+        begun = (tf.constant(0), *none)
+        # One at a time: what a piece needs is free again before the next one begins.
+        _, own_loss, correct, *sums = tf.while_loop(
+            lambda i, *_: i < accumulate, add_piece, begun, parallel_iterations=1
+        )
+        return own_loss, correct, sums
+
+    def update(images: tf.Tensor, labels: Labels) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        own_loss, correct, sums = of_batch(images, labels)
+        with tf.control_dependencies([require_finite(sums, own_loss, state.step)]):
             state.optimizer.apply(sums, state.step)
             state.step.assign_add(1)
             state.update_averages()
         with tf.control_dependencies(sums):
-            return tf.add_n(losses), tf.add_n(correct), clock()
+            return own_loss, correct, clock()
 
     def train_step(iterator: tf.data.Iterator, n: tf.Tensor) -> StepResults:
         def one_step(
@@ -159,7 +187,30 @@ def make_train_step(
     return tf.function(partial(train_step), autograph=False)  # partial: see `make_eval_step`
 
 
-def count_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """How many rows of `logits` are largest at their label; int32 scalar."""
+def piece_size(batch_size: int, accumulate: int) -> int:
+    """Images of each of the `accumulate` pieces of a batch. Raises `UsageError` unless they are equally many."""
+    if accumulate < 1 or batch_size % accumulate:
+        raise UsageError(
+            f"A batch of {batch_size} images cannot be cut into {accumulate} equal pieces: make batch_size a multiple "
+            "of accumulate."
+        )
+    return batch_size // accumulate
+
+
+def _map(function: Callable[[tf.Tensor], tf.Tensor], of: tuple[tf.Tensor, Labels]) -> tuple[tf.Tensor, Labels]:
+    """`function` of images and of labels; of mixed labels, of each of their three tensors."""
+    images, labels = of
+    return function(images), Mixed(*map(function, labels)) if isinstance(labels, Mixed) else function(labels)
+
+
+def _split(labels: Labels, shards: int) -> list[Labels]:
+    if not isinstance(labels, Mixed):
+        return list(tf.split(labels, shards))
+    return [Mixed(*shard) for shard in zip(*(tf.split(x, shards) for x in labels), strict=True)]
+
+
+def count_correct(logits: tf.Tensor, labels: Labels) -> tf.Tensor:
+    """How many rows of `logits` are largest at their label; int32 scalar. Of mixed images the larger part counts."""
+    labels = larger(labels)
     hits = tf.argmax(logits, axis=1, output_type=labels.dtype) == labels
     return tf.reduce_sum(tf.cast(hits, tf.int32))

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import tensorflow as tf
 from scipy.ndimage import map_coordinates
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest, uniform
 
-from rawcnn.data.augment import alternating_flip, bilinear, distort, reflected_shift
+from rawcnn.data.augment import alternating_flip, bilinear, distort, in_turn, random_erasing, reflected_shift
 
 
 def test_bilinear_equals_scipy(rng):
@@ -79,3 +79,30 @@ def test_alternating_flips(rng):
         got = alternating_flip(images, coins, tf.constant(epoch, tf.int64))
         for i, coin in enumerate((0, 1, 1, 0)):
             np.testing.assert_array_equal(got[i], (mirrored if (coin + epoch) % 2 else images)[i])
+
+
+def test_random_erasing_covers_rectangles_as_the_paper_draws_them():
+    """How many, their place, area and shape, and the noise in them."""
+    count, height, width = 3000, 40, 60
+    images = np.full((count, height, width, 3), -1.0, np.float32)  # no noise looks like that
+    got = random_erasing(tf.constant(images), tf.constant([2, 9], tf.int64), probability=0.25).numpy()
+    erased = (got != -1).all(axis=-1)
+    np.testing.assert_array_equal(erased, (got != -1).any(axis=-1))
+    chosen = np.flatnonzero(erased.any(axis=(1, 2)))
+    assert abs(len(chosen) / count - 0.25) < 0.03
+    tall, wide = erased.any(axis=2)[chosen].sum(axis=1), erased.any(axis=1)[chosen].sum(axis=1)
+    np.testing.assert_array_equal(erased[chosen].sum(axis=(1, 2)), tall * wide)  # each is one rectangle
+    area = tall * wide / (height * width)
+    assert kstest(area, uniform(0.02, 0.38).cdf).pvalue > 1e-3
+    small = area < 0.1  # of which every shape fits, but for rounding
+    assert kstest(tall[small] / wide[small], uniform(0.3, 1 / 0.3 - 0.3).cdf).statistic < 0.1
+    top = (erased.any(axis=2)[chosen].argmax(axis=1) + 0.5) / (height - tall + 1)  # of which each is equally likely
+    assert kstest(top[tall < 30], uniform(0, 1).cdf).statistic < 0.1
+    noise = got[chosen][erased[chosen]]
+    assert noise.min() >= 0 and noise.max() <= 255 and kstest(noise[:9000, 1], uniform(0, 255).cdf).pvalue > 1e-3
+
+
+def test_changes_in_turn_are_one_after_the_other(rng):
+    images, seed = tf.constant(rng.integers(0, 256, size=(6, 9, 9, 1), dtype=np.uint8)), tf.constant([1, 2], tf.int64)
+    both = in_turn(reflected_shift, random_erasing)(images, seed)
+    np.testing.assert_array_equal(both, random_erasing(reflected_shift(images, seed), seed))

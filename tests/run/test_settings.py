@@ -107,7 +107,7 @@ def test_only_what_may_change_changes_on_resume():
     assert now == replace(saved, epochs=20) and changed == {"epochs": "--epochs was 10 and is now 20"}
     for name in set(NAMES) - set(MAY_CHANGE) - {"sample"}:
         other = {"net": "vgg11", "dataset": "mnist", "precision": "bfloat16", "bad_images": "skip", "recipe": "x",
-                 "optimizer": "sgd", "schedule": "constant"}.get(name)  # fmt: skip
+                 "optimizer": "sgd", "schedule": "constant", "accumulate": 2}.get(name)  # fmt: skip
         value = other if other else not getattr(saved, name) if isinstance(getattr(saved, name), bool) else 1
         with pytest.raises(UsageError, match=f"--{name} was .* and is now {value}"):
             resumed(saved, {name: value}, "runs/a")

@@ -37,7 +37,7 @@ def trainer(data, epochs):
                 inputs.prepare(ready.net, data.train)
             for now in train_epochs(
                 ready.state, ready.train_step, data.train, batch_size=BATCH, epochs=epochs, seed=0, crop=inputs.crop,
-                size=inputs.size, augment=ready.augment, alternate=recipe.alternate, pause_every=last,
+                size=inputs.size, augment=ready.changes.augment, alternate=recipe.alternate, pause_every=last,
             ):  # fmt: skip
                 if now.step == last:
                     break
