@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.data.mixing import Mixed as Mixed
     from rawcnn.data.mixing import cutmix as cutmix
     from rawcnn.data.mixing import mixup as mixup
+    from rawcnn.data.packed.pack import pack as pack
     from rawcnn.data.preprocess import Preprocess as Preprocess
     from rawcnn.data.source import Source as Source
     from rawcnn.data.trivial import trivial_augment as trivial_augment
@@ -125,6 +126,7 @@ _FROM = {
     "nets.weights": "load_weights save_weights",
     "nets.precision": "FLOAT32 MIXED_BFLOAT16 Policy",
     "data.source": "Source",
+    "data.packed.pack": "pack",
     "data.preprocess": "Preprocess",
     "data.datasets": "DataSet load_dataset",
     "data.folds": "folds",

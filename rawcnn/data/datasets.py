@@ -14,6 +14,8 @@ from rawcnn.data.folds import one_fold, parts
 from rawcnn.data.images.folder import open_folder
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.log import Log
+from rawcnn.data.packed.index import is_packed, is_url
+from rawcnn.data.packed.source import open_packed
 from rawcnn.data.sets.cifar import REMOTE as CIFAR10_ARCHIVE
 from rawcnn.data.sets.cifar import has_cifar10, load_cifar10
 from rawcnn.data.sets.cifar100 import find_cifar100, load_cifar100
@@ -88,7 +90,8 @@ class DataSet:
 class Wanted(NamedTuple):
     """What a loader is told: see `load`."""
 
-    data_dir: Path | None
+    data_dir: Path | str | None
+    """A directory; only packed images may be at a URL, which stays text."""
     colour: bool
     seed: int
     limit: int | None
@@ -156,6 +159,13 @@ def _folder(wanted: Wanted) -> Loaded:
     return Loaded("folder", dict(files), set(files["train"].class_names) <= set(DIGITS), bad)
 
 
+def _packed(wanted: Wanted) -> Loaded:
+    if wanted.data_dir is None:
+        raise UsageError("Which packed images? Name their directory with --data_dir=DIR.")
+    packed, bad = open_packed(wanted.data_dir, max_pixels=wanted.max_pixels, channels=3 if wanted.colour else 1)
+    return Loaded("packed", dict(packed), set(packed["train"].class_names) <= set(DIGITS), bad)
+
+
 def _drawn(wanted: Wanted) -> Loaded:
     splits: Splits = {}
     for split, count, seed in (("train", DRAWN_TRAIN, wanted.seed), ("test", DRAWN_TEST, TEST_SEED)):
@@ -175,12 +185,14 @@ KNOWN = {
     "emnist": Known("EMNIST", find_emnist, _emnist),
     "cifar10": Known("CIFAR-10", has_cifar10, _cifar10, downloads=True),
     "cifar100": Known("CIFAR-100", find_cifar100, _cifar100),
+    "packed": Known("packed images", is_packed, _packed),
     "folder": Known("a folder of images", Path.is_dir, _folder),
     "drawn": Known("drawn digits", _nowhere, _drawn),
 }
 """In the order in which a directory is searched for them."""
 
 NAMES = ("auto", *KNOWN)
+OF_FILES = ("packed", "folder")  # read in colour or in grey, as is asked for
 
 
 def load(
@@ -248,8 +260,9 @@ def load_dataset(
 ) -> DataSet:
     """Load a data set by name (`"mnist"`, `"cifar10"`, `"drawn"`, ...) or the one in a directory (`"my/photos"`).
 
-    A folder of image files gives RGB, `colour=False` grey. `options` are those of `rawcnn.data.datasets.load`:
-    `validation`, `seed`, `sample`, `test_sample`, `limit`, `colour`, `bad_images`, `max_pixels`, `class_names`, `log`.
+    A folder of image files, packed or not, gives RGB, `colour=False` grey. `options` are those of
+    `rawcnn.data.datasets.load`: `validation`, `seed`, `sample`, `test_sample`, `limit`, `colour`, `bad_images`, `max_pixels`,
+    `class_names`, `log`.
 
     Raises `DataError` for a directory that holds no data set, `UsageError` for an unknown name.
 
@@ -264,9 +277,9 @@ def load_dataset(
                 f"Data sets: {', '.join(KNOWN)}."
             )
         name, data_dir = "auto", name
-        if _recognise(_directory(data_dir)) == "folder":
+        if _recognise(_directory(data_dir)) in OF_FILES:
             options.setdefault("colour", True)
-    elif name == "folder":
+    elif name in OF_FILES:
         options.setdefault("colour", True)
     return load(name, data_dir, **options)  # type: ignore[arg-type]
 
@@ -306,9 +319,11 @@ NOT_DATA = {
 }
 
 
-def _directory(given: str | os.PathLike[str]) -> Path:
-    """`given` as a directory; raises `DataError` with the remedy if it is not one."""
+def _directory(given: str | os.PathLike[str]) -> Path | str:
+    """`given` as a directory, or a URL as it is; raises `DataError` with the remedy if it is neither."""
     text = os.fspath(given)
+    if is_url(text):
+        return text
     if not text.strip():
         raise DataError("The name of the data directory is empty. Name one, as in --data_dir=photos, or leave it out.")
     path = Path(text).expanduser()
@@ -323,7 +338,9 @@ def _directory(given: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _recognise(directory: Path) -> str:
+def _recognise(directory: Path | str) -> str:
+    if isinstance(directory, str):
+        return "packed"
     return next(name for name, known in KNOWN.items() if known.found_in(directory))
 
 

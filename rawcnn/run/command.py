@@ -12,7 +12,7 @@ from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError, UsageError, did_you_mean
 from rawcnn.nets import NETS, input_shape
 from rawcnn.nets.summary import summary
-from rawcnn.run import cli, export_command, find_rate, look, pictures, sweep
+from rawcnn.run import cli, export_command, find_rate, look, pack_command, pictures, sweep
 from rawcnn.run.classify import Classifier, load_run
 from rawcnn.run.flags import HelpAsked, read_flags
 from rawcnn.run.given import data_of
@@ -241,6 +241,7 @@ COMMANDS: Mapping[str, Command] = {
     "classify": Command("read images of your own with a trained run", classify),
     "evaluate": Command("test a trained run again, with other crops or other data", _evaluate),
     "export": Command("write a trained net as SavedModel, ONNX or TFLite", export_command.command),
+    "pack": Command("write a folder of images as a few large files", pack_command.command),
     "summary": Command("print the table of a net", _summary),
     "nets": Command("list all nets", _nets),
 }

@@ -193,7 +193,7 @@ class Settings:
             raise UsageError("distort and augment exclude each other: choose one.")
         for name in ("data_dir", "class_names", "class_weights"):  # a run may be resumed from another directory
             path = getattr(self, name)
-            if path and not (name == "class_weights" and path == BALANCED):
+            if path and "://" not in path and not (name == "class_weights" and path == BALANCED):
                 object.__setattr__(self, name, os.path.abspath(path))
 
     def texts(self) -> dict[str, str]:

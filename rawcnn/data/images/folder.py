@@ -1,7 +1,7 @@
 """Folders of image files as sources: files are found (`layout`), their headers read, and bad ones named or left out."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from rawcnn.data.images.decode import undecodable
 from rawcnn.data.images.headers import MAX_PIXELS, ImageInfo, examine, quiet_pillow
 from rawcnn.data.images.layout import Layout
-from rawcnn.data.images.stream import LEAVE_OUT, FileSource, _bad_files
+from rawcnn.data.images.stream import LEAVE_OUT, FileSource, bad_files
 from rawcnn.data.log import Log
 from rawcnn.errors import DataError, UsageError, did_you_mean
 
@@ -45,6 +45,30 @@ def open_folder(
       DataError: no images, one class only, a class without images, layouts mixed, unreadable folders, bad files.
       UsageError: an unknown `bad_images`.
     """
+    directory, names, found = files_by_split(directory, bad_images, log)
+    if bad_images == "skip":
+        log(f"decoding every image in {directory} once to find bad ones")
+    sources: dict[str, FileSource] = {}
+    bad: dict[str, str] = {}
+    for split, files in found.items():
+        sources[split] = _examined(files, names, max_pixels, channels, bad_images == "skip", bad)
+    if bad and bad_images == "error":
+        count = len(bad) + sum(map(len, sources.values()))
+        raise DataError(bad_files(list(bad.items()), count) + LEAVE_OUT)
+    if bad:
+        log(f"{len(bad):,} bad image files are left out")
+    for split, source in sources.items():
+        check_classes_left(directory, split, source.labels, names)
+    return sources, bad
+
+
+def files_by_split(
+    directory: str | os.PathLike[str], bad_images: str, log: Log
+) -> tuple[Path, tuple[str, ...], dict[str, list[tuple[str, int]]]]:
+    """(the folder, the names of the classes, (path, label) of each image file of each split, in the layout's order).
+
+    Looks at the names of folders and files alone. Raises as `open_folder`.
+    """
     if bad_images not in ("error", "skip"):
         raise UsageError(f"bad_images is 'error' or 'skip', not {bad_images!r}.")
     directory = Path(directory).expanduser()
@@ -63,26 +87,22 @@ def open_folder(
                 f"The {split} images in {directory} have a class {surplus[0]!r} that is not in train."
                 f"{did_you_mean(surplus[0], names)}"
             )
-    if bad_images == "skip":
-        log(f"decoding every image in {directory} once to find bad ones")
-    sources: dict[str, FileSource] = {}
-    bad: dict[str, str] = {}
-    for split, classes in found.items():
-        sources[split] = _examined(classes, names, max_pixels, channels, bad_images == "skip", bad)
-    if bad and bad_images == "error":
-        count = len(bad) + sum(map(len, sources.values()))
-        raise DataError(_bad_files(list(bad.items()), count) + LEAVE_OUT)
-    if bad:
-        log(f"{len(bad):,} bad image files are left out")
-    for split, source in sources.items():
-        counts = np.bincount(source.labels, minlength=len(names))
-        if (split == "train" and not counts.all()) or not len(source):
-            raise DataError(f"All {split} images of {names[counts.argmin()]!r} in {directory} are bad. Replace them.")
-    return sources, bad
+    numbers = {name: number for number, name in enumerate(names)}
+    return directory, tuple(names), {
+        split: [(path, numbers[name]) for name, paths in classes.items() for path in paths]
+        for split, classes in found.items()
+    }  # fmt: skip
+
+
+def check_classes_left(directory: Path, split: str, labels: np.ndarray, names: Sequence[str]) -> None:
+    """Raise `DataError` if no good image is left of a class in train, or of a whole other split."""
+    counts = np.bincount(labels, minlength=len(names))
+    if (split == "train" and not counts.all()) or not len(labels):
+        raise DataError(f"All {split} images of {names[counts.argmin()]!r} in {directory} are bad. Replace them.")
 
 
 def _examined(
-    classes: Mapping[str, Sequence[str]],
+    labelled: Sequence[tuple[str, int]],
     names: Sequence[str],
     max_pixels: int,
     channels: int,
@@ -91,7 +111,6 @@ def _examined(
 ) -> FileSource:
     """The good files as a source; adds the others to `bad`."""
     kept_bytes = 0
-    labelled = [(path, names.index(name)) for name, paths in classes.items() for path in paths]
 
     def look(files: Sequence[tuple[str, int]]) -> list[ImageInfo | str]:
         nonlocal kept_bytes

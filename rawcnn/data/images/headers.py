@@ -15,7 +15,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import (  # fmt: skip
@@ -39,6 +39,7 @@ try:
 except ImportError:  # Pillow before 11.3
     AvifImageFile = None  # type: ignore[assignment, misc]
 
+T = TypeVar("T")
 MAX_PIXELS = 50_000_000
 """A 50-megapixel photo takes 150 MB when decoded; a PNG of 48 KB can declare 400 megapixels."""
 
@@ -94,6 +95,24 @@ def inspect(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Image
 
 def examine(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> ImageInfo | str:
     """As `inspect`, but returns what is wrong, as words that follow the file's name."""
+    return _of_file(path, lambda file, size: _read_header(file, size, max_pixels))
+
+
+def examine_bytes(contents: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo | str:
+    """As `examine`, of a file's contents."""
+    try:
+        return _read_header(io.BytesIO(contents), len(contents), max_pixels)
+    except Unfit as error:
+        return str(error)
+
+
+def contents_of(path: str | os.PathLike[str]) -> bytes | str:
+    """The bytes of an image file, or what is wrong with it, as words that follow its name."""
+    return _of_file(path, lambda file, _: file.read())
+
+
+def _of_file(path: str | os.PathLike[str], read: Callable[[BinaryIO, int], T]) -> T | str:
+    """What `read` makes of the open file and its size, or what is wrong with the file."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -103,7 +122,7 @@ def examine(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Image
         if status.st_size > MAX_BYTES:
             return f"has {status.st_size:,} bytes; at most {MAX_BYTES:,} are read. Save it smaller."
         with open(path, "rb") as file:
-            return _read_header(file, status.st_size, max_pixels)
+            return read(file, status.st_size)
     except Unfit as error:
         return str(error)
     except FileNotFoundError:

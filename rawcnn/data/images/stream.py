@@ -1,5 +1,6 @@
-"""Folders of image files as sources: files are read, decoded and cut in parallel, and only their names stay in memory.
+"""Encoded images as sources: they are read, decoded and cut in parallel, and only where they are stays in memory.
 
+`EncodedSource` is what image files and packed images (`rawcnn.data.packed`) share, `FileSource` is a folder of files.
 Nothing is ever written, renamed or deleted there.
 """
 
@@ -8,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -22,14 +24,88 @@ from rawcnn.machine import cores
 
 LEAVE_OUT = " Or leave bad files out: --bad_images=skip."
 NAMED = 5  # bad files that an error names; the others it counts
+E = TypeVar("E", bound="EncodedSource")
 
 
-class FileSource(Labelled):
+class EncodedSource(Labelled):
+    """Encoded images of any size, decoded as they are needed. A kind of them says where they are and how to read one.
+
+    `infos` int32 `[N, 4]`: width, height, orientation and kind of each, as `rawcnn.data.images.headers.inspect` tells.
+    `channels` is 3, or 1 for grey: 0.299 of red, 0.587 of green and 0.114 of blue, as Pillow's mode L.
+    """
+
+    def __init__(self, labels: np.ndarray, class_names: Sequence[str], infos: np.ndarray, channels: int = 3):
+        if channels not in (1, 3):
+            raise UsageError(f"Image files are read with 3 channels or 1, not {channels}.")
+        self.labels, self.class_names = np.asarray(labels, np.int32), tuple(class_names)
+        self._infos = np.asarray(infos, np.int32).reshape(-1, 4)
+        check_labels(self.labels, len(self._infos), self.class_names)
+        self.shape = (None, None, channels)
+        self.threads = cores()
+
+    def take(self: E, indices: np.ndarray) -> E:
+        """The images at `indices`, in that order."""
+        part = copy.copy(self)
+        part.labels, part._infos = self.labels[indices], self._infos[indices]
+        return part
+
+    def _where(self) -> tuple[tf.Tensor, ...]:
+        """What `_fetch` must know of each image: tensors of `[N]`."""
+        raise TypeError(f"{type(self).__name__} has no _where().")
+
+    def _fetch(self, *where: tf.Tensor) -> tf.Tensor:
+        """The bytes that TensorFlow decodes of the image that is there: a string. Runs in graphs."""
+        raise TypeError(f"{type(self).__name__} has no _fetch().")
+
+    def stream(self, order: tf.data.Dataset, crop: Crop | None = None, size: int | None = None) -> tf.data.Dataset:
+        """Read, decode and cut as many images at once as there are cores; see `Labelled.stream`.
+
+        Images are uint8 `[B, K, size, size, C]`; each is decoded once for its K boxes, and of a JPEG only the part
+        that the boxes cover. Boxes are rounded to whole pixels and scaled by linear interpolation; those much larger
+        than `size` are averaged instead (a JPEG's by 2, 4 or 8 while it is decoded). All elements of `order` must have
+        the same B, but the last may have fewer. Raises `UsageError` without `crop` and `size`; the iterator raises a
+        `tf.errors.OpError` for an image that cannot be read: `check` then tells which.
+        """
+        if crop is None or size is None:
+            raise UsageError("Image files differ in size: give a crop (see rawcnn.data.views) and a size.")
+        batch_size, exact = _batch_size(order)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # as in `batches`
+        options.threading.private_threadpool_size = self.threads
+        options.threading.max_intra_op_parallelism = 1
+        planned = order.map(self._plan(crop, size)).unbatch()
+        # Twice as many as cores: a large image at the head of the queue does not stop the others.
+        images = planned.map(
+            no_autograph(partial(_read, self._fetch, size, self.shape[2])),
+            num_parallel_calls=2 * self.threads,
+            deterministic=True,
+        )
+        return images.batch(batch_size, drop_remainder=exact).with_options(options)
+
+    def _plan(self, crop: Crop, size: int) -> Callable[..., tuple[Any, ...]]:
+        """A function of (seed, indices `[B]`) that tells, for a batch at once, what `_read` must know of each image."""
+        where, labels, infos = self._where(), tf.constant(self.labels), tf.constant(self._infos)
+
+        @no_autograph
+        def plan(seed: tf.Tensor, chosen: tf.Tensor) -> tuple[Any, ...]:
+            width, height, orientation, kind = tf.unstack(tf.gather(infos, chosen), axis=1)
+            boxes, mirrored = crop(height, width, seed)
+            swapped, upside_down, flipped = turns(orientation)
+            extent, boxes = _as_stored(tf.stack([height, width], 1), boxes, swapped, upside_down, flipped)
+            ratio, window, boxes = _windows(extent, boxes, kind, size)
+            mirrored = tf.not_equal(flipped[:, None], mirrored)
+            image = (tuple(tf.gather(one, chosen) for one in where), tf.gather(labels, chosen), kind)
+            return *image, ratio, window, boxes, swapped, upside_down, mirrored
+
+        return plan
+
+
+class FileSource(EncodedSource):
     """Image files of any size, read as they are needed: `paths`, `labels` int32 `[N]` and `class_names`.
 
-    `infos` is what `rawcnn.data.images.headers.inspect` says of each. `channels` is 3, or 1 for grey: 0.299 of red,
-    0.587 of green and 0.114 of blue, as Pillow's mode L. In memory: the names, 20 bytes a file, the few images and
-    batches that are just being made, and as PNG those files that TensorFlow cannot decode.
+    `infos` is what `rawcnn.data.images.headers.inspect` says of each; `channels` as in `EncodedSource`. In memory: the
+    names, 20 bytes a file, the few images and batches that are just being made, and as PNG those files that TensorFlow
+    cannot decode.
     """
 
     def __init__(
@@ -40,17 +116,11 @@ class FileSource(Labelled):
         infos: Iterable[ImageInfo],
         channels: int = 3,
     ):
-        if channels not in (1, 3):
-            raise UsageError(f"Image files are read with 3 channels or 1, not {channels}.")
+        infos = list(infos)
         # Names are kept as bytes, since they need not be text in any encoding.
         self._names = np.array([os.fsencode(path) for path in paths], object)
-        self.labels, self.class_names = np.asarray(labels, np.int32), tuple(class_names)
-        check_labels(self.labels, len(self._names), self.class_names)
-        infos = list(infos)
-        self._infos = np.array([info[:4] for info in infos], np.int32).reshape(-1, 4)
         self._pngs = np.array([info.png for info in infos], object)
-        self.shape = (None, None, channels)
-        self.threads = cores()
+        super().__init__(labels, class_names, np.array([info[:4] for info in infos], np.int32), channels)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -64,58 +134,23 @@ class FileSource(Labelled):
 
     def take(self, indices: np.ndarray) -> "FileSource":
         """The files at `indices`, in that order."""
-        part = copy.copy(self)
-        part._names, part.labels = self._names[indices], self.labels[indices]
-        part._infos, part._pngs = self._infos[indices], self._pngs[indices]
+        part = super().take(indices)
+        part._names, part._pngs = self._names[indices], self._pngs[indices]
         return part
 
     def check(self) -> None:
         """Decode every file. Raises `DataError` naming those that cannot be, for TensorFlow's own error names none."""
         bad = find_undecodable(self)
         if bad:
-            raise DataError(_bad_files(bad, len(self)) + LEAVE_OUT)
+            raise DataError(bad_files(bad, len(self)) + LEAVE_OUT)
 
-    def stream(self, order: tf.data.Dataset, crop: Crop | None = None, size: int | None = None) -> tf.data.Dataset:
-        """Read, decode and cut as many files at once as there are cores; see `Labelled.stream`.
+    def _where(self) -> tuple[tf.Tensor, ...]:
+        names = tf.constant(self._names)
+        return (names, tf.constant(self._pngs)) if any(self._pngs) else (names,)
 
-        Images are uint8 `[B, K, size, size, C]`; each file is decoded once for its K boxes, and of a JPEG only the part
-        that the boxes cover. Boxes are rounded to whole pixels and scaled by linear interpolation; those much larger
-        than `size` are averaged instead (a JPEG's by 2, 4 or 8 while it is decoded). All elements of `order` must have
-        the same B, but the last may have fewer. Raises `UsageError` without `crop` and `size`; the iterator raises a
-        `tf.errors.OpError` for a file that cannot be decoded: `check` then tells which.
-        """
-        if crop is None or size is None:
-            raise UsageError("Image files differ in size: give a crop (see rawcnn.data.views) and a size.")
-        batch_size, exact = _batch_size(order)
-        options = tf.data.Options()
-        options.autotune.enabled = False  # as in `batches`
-        options.threading.private_threadpool_size = self.threads
-        options.threading.max_intra_op_parallelism = 1
-        files = order.map(self._plan(crop, size)).unbatch()
-        # Twice as many as cores: a large image at the head of the queue does not stop the others.
-        images = files.map(
-            no_autograph(partial(_read, size, self.shape[2])), num_parallel_calls=2 * self.threads, deterministic=True
-        )
-        return images.batch(batch_size, drop_remainder=exact).with_options(options)
-
-    def _plan(self, crop: Crop, size: int) -> Callable[..., tuple[tf.Tensor, ...]]:
-        """A function of (seed, indices `[B]`) that tells, for a batch at once, what `_read` must know of each file."""
-        names, labels, infos = tf.constant(self._names), tf.constant(self.labels), tf.constant(self._infos)
-        pngs = tf.constant(self._pngs) if any(self._pngs) else None
-
-        @no_autograph
-        def plan(seed: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            width, height, orientation, kind = tf.unstack(tf.gather(infos, chosen), axis=1)
-            boxes, mirrored = crop(height, width, seed)
-            swapped, upside_down, flipped = turns(orientation)
-            extent, boxes = _as_stored(tf.stack([height, width], 1), boxes, swapped, upside_down, flipped)
-            ratio, window, boxes = _windows(extent, boxes, kind, size)
-            mirrored = tf.not_equal(flipped[:, None], mirrored)
-            png = tf.fill(tf.shape(chosen), "") if pngs is None else tf.gather(pngs, chosen)
-            file = (tf.gather(names, chosen), png, tf.gather(labels, chosen), kind)
-            return *file, ratio, window, boxes, swapped, upside_down, mirrored
-
-        return plan
+    def _fetch(self, *where: tf.Tensor) -> tf.Tensor:
+        name, *png = where
+        return tf.cond(png[0] == "", lambda: tf.io.read_file(name), lambda: png[0]) if png else tf.io.read_file(name)
 
 
 def find_undecodable(source: FileSource) -> list[tuple[str, str]]:
@@ -175,10 +210,10 @@ def _windows(extent: tf.Tensor, boxes: tf.Tensor, kind: tf.Tensor, size: int) ->
 
 
 def _read(
+    fetch: Callable[..., tf.Tensor],
     size: int,
     channels: int,
-    name: tf.Tensor,
-    png: tf.Tensor,
+    where: tuple[tf.Tensor, ...],
     label: tf.Tensor,
     kind: tf.Tensor,
     ratio: tf.Tensor,
@@ -188,9 +223,8 @@ def _read(
     upside_down: tf.Tensor,
     mirrored: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One file's views, uint8 `[K, size, size, channels]`, and its label."""
-    contents = tf.cond(png == "", lambda: tf.io.read_file(name), lambda: png)
-    image = decode_part(contents, kind, ratio, window)
+    """One image's views, uint8 `[K, size, size, channels]`, and its label."""
+    image = decode_part(fetch(*where), kind, ratio, window)
 
     def view(of: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         box, mirrored = of
@@ -210,7 +244,8 @@ def _read(
 # Bad files ----------------------------------------------------------------------------------------------------------
 
 
-def _bad_files(bad: Sequence[tuple[str, str]], count: int) -> str:
+def bad_files(bad: Sequence[tuple[str, str]], count: int) -> str:
+    """How many of `count` image files are bad, and the first of them with what is wrong, as words."""
     first = " ".join(f"{path} {problem}" for path, problem in bad[:NAMED])
     more = f" And {len(bad) - NAMED:,} more." if len(bad) > NAMED else ""
     return f"{len(bad):,} of {count:,} image files cannot be used: {first}{more}"
