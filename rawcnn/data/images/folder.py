@@ -98,7 +98,7 @@ def check_classes_left(directory: Path, split: str, labels: np.ndarray, names: S
     """Raise `DataError` if no good image is left of a class in train, or of a whole other split."""
     counts = np.bincount(labels, minlength=len(names))
     if (split == "train" and not counts.all()) or not len(labels):
-        raise DataError(f"All {split} images of {names[counts.argmin()]!r} in {directory} are bad. Replace them.")
+        raise DataError(f"All {split} images of {names[int(counts.argmin())]!r} in {directory} are bad. Replace them.")
 
 
 def _examined(

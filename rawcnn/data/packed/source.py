@@ -17,6 +17,7 @@ _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/png": tf.io.FixedLenFeature([], tf.string, ""),
     "image/filename": tf.io.FixedLenFeature([], tf.string, ""),
+    "image/class/label": tf.io.FixedLenFeature([], tf.int64, -1),
 }
 
 
@@ -75,7 +76,8 @@ class PackedSource(EncodedSource):
         info = examine_bytes(contents, width * height)
         if isinstance(info, str):
             return info
-        if info[:4] != (width, height, orientation, kind):
+        told = (*info[:4], record["image/class/label"].numpy())
+        if told != (width, height, orientation, kind, self.labels[i]):
             return "is not the image that the index tells of."
         try:
             decode(record["image/png"].numpy() or contents, kind, orientation)
