@@ -1,7 +1,9 @@
 """Sound files of every kind that rawcnn reads, in small, and the ways in which `fuzz.py` damages them."""
 
+import functools
 import gzip
 import io
+import json
 import re
 import struct
 import tarfile
@@ -120,6 +122,35 @@ def h5() -> list[Content]:
 
 
 # Packing ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _packed() -> dict[str, Content]:
+    """The files of a directory of packed images: a JPEG and a PNG in one shard."""
+    from rawcnn.data.packed.pack import pack
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, form in (("a", "JPEG"), ("b", "PNG")):
+            path = Path(folder, "photos", name, "1.jpg")
+            path.parent.mkdir(parents=True)
+            path.write_bytes(images(form, "RGB")()[0])
+        out = pack(Path(folder, "photos"), Path(folder, "out"), log=lambda _: None)
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def packed(name: str) -> Callable[[], list[Content]]:
+    return lambda: [_packed()[name]]
+
+
+def packed_around(folder: Path) -> None:
+    for name, content in _packed().items():
+        (folder / name).write_bytes(content)
+
+
+def index_checksum(content: Content) -> Content:
+    """The last line of an index, made right for the lines above it."""
+    end = content.rstrip(b"\n").rfind(b"\n") + 1
+    return content[:end] + json.dumps({"crc32": zlib.crc32(content[:end])}).encode() + b"\n"
 
 
 def gzipped(content: Content) -> Content:

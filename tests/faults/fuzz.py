@@ -154,6 +154,8 @@ def readers() -> dict[str, Reader]:
 
     from rawcnn.data.images.decode import read_rgb
     from rawcnn.data.images.digit_photo import read_grey
+    from rawcnn.data.packed.index import INDEX
+    from rawcnn.data.packed.source import open_packed
     from rawcnn.data.sets.cifar import REMOTE, load_cifar10
     from rawcnn.errors import DataError, RunError
     from rawcnn.files.h5 import read_h5
@@ -165,6 +167,10 @@ def readers() -> dict[str, Reader]:
 
     def in_folder(path: Path) -> object:
         return load_cifar10(path.parent, download=False)
+
+    def unpacked(path: Path) -> None:
+        for source in open_packed(path.parent)[0].values():
+            source.check()
 
     forms = {"PNG": ("RGB", "RGBA", "L", "P"), "JPEG": ("RGB", "L", "CMYK"), "GIF": ("P", "moving"), "BMP": ("RGB",),
              "WEBP": ("RGB", "RGBA"), "TIFF": ("RGB", "L"), "PPM": ("RGB", "L")}  # fmt: skip
@@ -180,6 +186,16 @@ def readers() -> dict[str, Reader]:
         "cifar": Reader(damage.cifar, "data_batch_1.bin", in_folder, DataError, around=damage.cifar_folder),
         "tar.gz": Reader(damage.tar, REMOTE.name, in_folder, DataError, damage.gzipped),
         **pictures,
+        "shard": Reader(
+            damage.packed("train-00000.tfrecord"),
+            "train-00000.tfrecord",
+            unpacked,
+            DataError,
+            around=damage.packed_around,
+        ),
+        "index": Reader(
+            damage.packed(INDEX), INDEX, unpacked, DataError, damage.index_checksum, around=damage.packed_around
+        ),
         "checkpoint": Reader(damage.npz(np.savez, **state), "ckpt-000000007.npz", read_checkpoint, RunError),
         "npz": Reader(damage.npz(np.savez), "w.npz", load_arrays, RunError),
         "zip": Reader(damage.npz(np.savez_compressed), "w.npz", read_npz, DataError),
