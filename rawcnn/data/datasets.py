@@ -162,7 +162,8 @@ def _folder(wanted: Wanted) -> Loaded:
 def _packed(wanted: Wanted) -> Loaded:
     if wanted.data_dir is None:
         raise UsageError("Which packed images? Name their directory with --data_dir=DIR.")
-    packed, bad = open_packed(wanted.data_dir, max_pixels=wanted.max_pixels, channels=3 if wanted.colour else 1)
+    channels = 3 if wanted.colour else 1
+    packed, bad = open_packed(wanted.data_dir, max_pixels=wanted.max_pixels, channels=channels)
     return Loaded("packed", dict(packed), set(packed["train"].class_names) <= set(DIGITS), bad)
 
 
@@ -261,8 +262,8 @@ def load_dataset(
     """Load a data set by name (`"mnist"`, `"cifar10"`, `"drawn"`, ...) or the one in a directory (`"my/photos"`).
 
     A folder of image files, packed or not, gives RGB, `colour=False` grey. `options` are those of
-    `rawcnn.data.datasets.load`: `validation`, `seed`, `sample`, `test_sample`, `limit`, `colour`, `bad_images`, `max_pixels`,
-    `class_names`, `log`.
+    `rawcnn.data.datasets.load`: `validation`, `seed`, `sample`, `test_sample`, `limit`, `colour`, `bad_images`,
+    `max_pixels`, `class_names`, `log`.
 
     Raises `DataError` for a directory that holds no data set, `UsageError` for an unknown name.
 

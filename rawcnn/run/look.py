@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rawcnn.data.datasets import DataSet, load_dataset
-from rawcnn.data.images.decode import read_rgb
-from rawcnn.data.images.stream import FileSource
+from rawcnn.data.images.stream import EncodedSource
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Labelled, Source
 from rawcnn.errors import RawcnnError, UsageError
@@ -164,7 +163,7 @@ def _bars(lengths: NDArray[np.integer], width: int) -> list[str]:
 
 def _file_sizes(data: DataSet) -> NDArray[np.integer] | None:
     """(height, width) of all images `[N, 2]`, None for images in memory, which have one size."""
-    sizes = [source.sizes for source in _splits(data).values() if isinstance(source, FileSource)]
+    sizes = [source.sizes for source in _splits(data).values() if isinstance(source, EncodedSource)]
     return np.concatenate(sizes) if sizes else None
 
 
@@ -221,13 +220,13 @@ def mixed(labels: NDArray[np.integer], count: int, seed: int) -> NDArray[np.inte
 
 def _as_they_are(source: Labelled) -> list[NDArray[np.uint8]]:
     """Each in its own shape, large ones with fewer pixels."""
-    if not isinstance(source, FileSource):
+    if not isinstance(source, EncodedSource):
         assert isinstance(source, Source)
         return list(np.rint(source.images).astype(np.uint8))
     images = []
-    for path, (height, width) in zip(source.paths, source.sizes.tolist(), strict=True):
+    for index, (height, width) in enumerate(source.sizes.tolist()):
         step = max(1, max(height, width) // 300)
-        images.append(read_rgb(path, max_pixels=height * width)[::step, ::step])
+        images.append(source.rgb(index)[::step, ::step])
     return images
 
 

@@ -80,6 +80,13 @@ def test_what_is_held_out_and_sampled_is_the_folders(photos, shards):
         assert [os.path.relpath(path, photos) for path in a.paths] == [file_of(b, i) for i in range(len(b))]
 
 
+def test_whole_images_and_their_sizes_are_the_folders(photos, shards):
+    folder, packed = open_folder(photos, log=quiet)[0]["train"], open_packed(shards)[0]["train"]
+    np.testing.assert_array_equal(folder.sizes, packed.sizes)
+    for index in range(len(folder)):
+        np.testing.assert_array_equal(folder.rgb(index), packed.rgb(index))
+
+
 def file_of(source, i):
     return source.names(np.array([i])).rsplit("(", 1)[1].removesuffix(")")
 

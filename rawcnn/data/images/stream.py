@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.arrays import check_labels
-from rawcnn.data.images.decode import cut, decode_part, turn, turns, undecodable
+from rawcnn.data.images.decode import cut, decode_part, read_rgb, turn, turns, undecodable
 from rawcnn.data.images.headers import JPEG, ImageInfo, quiet_pillow
 from rawcnn.data.source import Labelled, no_autograph
 from rawcnn.data.views import Crop
@@ -43,11 +43,20 @@ class EncodedSource(Labelled):
         self.shape = (None, None, channels)
         self.threads = cores()
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """(height, width) of each image as seen, upright: int `[N, 2]`."""
+        return np.array(self._infos[:, 1::-1])
+
     def take(self: E, indices: np.ndarray) -> E:
         """The images at `indices`, in that order."""
         part = copy.copy(self)
         part.labels, part._infos = self.labels[indices], self._infos[indices]
         return part
+
+    def rgb(self, index: int) -> np.ndarray:
+        """One image, whole and upright: uint8 `[H, W, 3]`. Raises `DataError` that names it if it cannot be read."""
+        raise TypeError(f"{type(self).__name__} has no rgb().")
 
     def _where(self) -> tuple[tf.Tensor, ...]:
         """What `_fetch` must know of each image: tensors of `[N]`."""
@@ -123,11 +132,6 @@ class FileSource(EncodedSource):
         super().__init__(labels, class_names, np.array([info[:4] for info in infos], np.int32), channels)
 
     @property
-    def sizes(self) -> np.ndarray:
-        """(height, width) of each image as seen, upright: int `[N, 2]`."""
-        return np.array(self._infos[:, 1::-1])
-
-    @property
     def paths(self) -> list[str]:
         """The files' names."""
         return [os.fsdecode(name) for name in self._names]
@@ -137,6 +141,10 @@ class FileSource(EncodedSource):
         part = super().take(indices)
         part._names, part._pngs = self._names[indices], self._pngs[indices]
         return part
+
+    def rgb(self, index: int) -> np.ndarray:
+        """One image, whole and upright: uint8 `[H, W, 3]`. Raises `DataError` that names it if it cannot be read."""
+        return read_rgb(os.fsdecode(self._names[index]), max_pixels=int(self.sizes[index].prod()))
 
     def check(self) -> None:
         """Decode every file. Raises `DataError` naming those that cannot be, for TensorFlow's own error names none."""

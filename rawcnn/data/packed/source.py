@@ -53,6 +53,13 @@ class PackedSource(EncodedSource):
         more = f" and {len(indices) - most} more" if len(indices) > most else ""
         return ", ".join(self._name(int(i)) for i in indices[:most]) + more
 
+    def rgb(self, index: int) -> np.ndarray:
+        """One image, whole and upright: uint8 `[H, W, 3]`. Raises `DataError` that names it if it cannot be read."""
+        self.take(np.array([index])).check()
+        record = _parsed(_record(self.files[self.shards[index]], self.offsets[index]))
+        *_, orientation, kind = self._infos[index].tolist()
+        return np.asarray(decode(_pixels(record), kind, orientation))
+
     def check(self) -> None:
         """Read and decode every image. Raises `DataError` naming shard and record of those that cannot be."""
         with quiet_pillow(), ThreadPoolExecutor(self.threads) as pool:
@@ -80,7 +87,7 @@ class PackedSource(EncodedSource):
         if told != (width, height, orientation, kind, self.labels[i]):
             return "is not the image that the index tells of."
         try:
-            decode(record["image/png"].numpy() or contents, kind, orientation)
+            decode(_pixels(record), kind, orientation)
         except tf.errors.OpError:
             return UNDECODABLE.format(info.format)
         return None
@@ -98,9 +105,7 @@ class PackedSource(EncodedSource):
 
     def _fetch(self, *where: tf.Tensor) -> tf.Tensor:
         shard, offset = where
-        record = _parsed(_record(tf.gather(tf.constant(self.files), shard), offset))
-        png = record["image/png"]
-        return tf.where(png == "", record["image/encoded"], png)
+        return _pixels(_parsed(_record(tf.gather(tf.constant(self.files), shard), offset)))
 
 
 def open_packed(
@@ -165,3 +170,8 @@ def _record(path: str | tf.Tensor, offset: int | tf.Tensor) -> tf.Tensor:
 
 def _parsed(record: tf.Tensor) -> dict[str, tf.Tensor]:
     return tf.io.parse_single_example(record, _FEATURES)
+
+
+def _pixels(record: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The bytes that TensorFlow decodes: the file's own, or the PNG that Pillow made of it."""
+    return tf.where(record["image/png"] == "", record["image/encoded"], record["image/png"])
