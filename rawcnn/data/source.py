@@ -118,7 +118,7 @@ class Source(Labelled):
     """
 
     def __init__(self, images: Any, labels: Any, class_names: Sequence[str] | None = None):
-        if np.ndim(images) < 3 <= np.ndim(labels):
+        if getattr(images, "ndim", 3) < 3 <= getattr(labels, "ndim", 1):  # of arrays; lists are looked at below
             raise DataError("Images come first, then labels: write Source(images, labels).")
         self.images = as_images(images)
         self.labels = as_labels(labels, len(self.images))
