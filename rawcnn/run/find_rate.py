@@ -42,7 +42,7 @@ def command(argv: Sequence[str]) -> None:
     """Test the rates as the flags in `argv` say; print a table and a suggestion, and draw the picture."""
     told, words = read_flags(argv, RateFlags, Settings, usage=USAGE, defaults={"net": "lenet5"})
     if words:
-        raise UsageError(f"{words[0]!r} is no flag: flags begin with two dashes. See rawcnn find_rate --help.")
+        raise UsageError(f"{words[0]!r} is not a flag: flags begin with two dashes. See rawcnn find_rate --help.")
     for name in ("learning_rate", "schedule"):
         if name in told:
             raise UsageError(f"find_rate tries learning rates of its own: leave --{name} out.")

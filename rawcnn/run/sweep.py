@@ -94,10 +94,12 @@ def command(argv: Sequence[str]) -> None:
 
 def read(argv: Sequence[str]) -> tuple[Sweep, str | None]:
     """What a command line tells, and the directory that it names. Raises `UsageError` for flags that do not fit."""
+    if any(re.match(r"--?(run|resume)\b", word) for word in argv):
+        raise UsageError("The runs of a sweep have one directory, and go on by themselves: give --sweep=DIR.")
     lists, rest = _lists(argv)
     told, words = read_flags(rest, SweepFlags, Settings, usage=USAGE, defaults=DEFAULTS)
     if words:
-        raise UsageError(f"{words[0]!r} is no flag: flags begin with two dashes. See rawcnn sweep --help.")
+        raise UsageError(f"{words[0]!r} is not a flag: flags begin with two dashes. See rawcnn sweep --help.")
     where = told.pop("sweep", None)
     if "folds" in lists:
         raise UsageError("--folds has one value in a sweep: each of its folds is a run.")

@@ -30,8 +30,8 @@ def test_it_prints_draws_and_keeps_nothing_else(tmp_path, monkeypatch, capsys):
         ("--steps=3", "steps must be 20 or more, not 3"),
         ("--lowest=2", "The rates must rise from above 0, but lowest is 2 and highest is 1"),
         ("--net=lenet", "There is no net 'lenet'"),
-        ("--run=x", "--run is no flag"),
-        ("word", "'word' is no flag"),
+        ("--run=x", "There is no flag --run"),
+        ("word", "'word' is not a flag"),
     ],
 )
 def test_mistakes(flag, message):

@@ -24,7 +24,7 @@ from rawcnn.run.command import COMMANDS
 from rawcnn.run.record import Record
 from rawcnn.run.sweep_table import Row, by_setting, groups, save_picture, table
 from rawcnn.train import checkpoints, fit
-from tests.command import environment, heard
+from tests.command import ROOT, environment, heard
 
 
 def tiny(input_shape=(28, 28, 1), num_classes=10, *, seed=0, policy=FLOAT32):
@@ -170,8 +170,9 @@ def test_folds_are_runs_of_which_each_image_validates_one(trained, tmp_path, cap
         (("--folds=1",), "folds=1 and fold=1 do not fit"),
         (("--fold=1,2",), "folds=0 and fold=1 do not fit"),
         (("--folds=3", "--fold=2,4"), "folds=3 and fold=4 do not fit"),
-        (("--seed=1,2", "--run=x"), "--run is no flag"),
-        (("--seed=1,2", "x"), "'x' is no flag"),
+        (("--seed=1,2", "--run=x"), "have one directory, and go on by themselves: give --sweep=DIR"),
+        (("--seed=1,2", "--lr=3"), "There is no flag --lr"),
+        (("--seed=1,2", "x"), "'x' is not a flag"),
     ],
 )
 def test_mistakes_are_told_before_the_first_run(flags, message, trained, tmp_path):
@@ -224,54 +225,72 @@ def test_mean_and_spread_are_numpys_and_ties_go_to_the_smaller_loss(tmp_path, rn
 # In processes of their own
 
 
-def start(home, *flags):
-    return subprocess.Popen(
-        [sys.executable, "-m", "rawcnn", "sweep", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=home, env=environment(home) | {"PYTHONUNBUFFERED": "1"}, preexec_fn=heard,
-    )  # fmt: skip
+@pytest.fixture
+def start(home, tmp_path):
+    """Starts `rawcnn` without matplotlib, whose pictures take longer than such short runs."""
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "matplotlib.py").write_text("raise ImportError")
+    paths = {"PYTHONPATH": f"{tmp_path / 'without'}{os.pathsep}{ROOT}", "PYTHONUNBUFFERED": "1"}
+    started = []
+
+    def popen(*words):
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "rawcnn", *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=home,
+                env=environment(home) | paths,
+                preexec_fn=heard,
+            )
+        )
+        return started[-1]
+
+    yield popen
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def wait_until(condition):
-    until = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+def begin(start, tmp_path, digits):
+    """A sweep of two runs, the first of which has trained for a few steps; its flags."""
+    flags = ("--net=lenet5_relu", f"--data_dir={digits}", "--epochs=1", "--batch_size=20", "--save_every=5")
+    process = start("sweep", *flags, "--learning_rate=0.001,0.003", f"--sweep={tmp_path / 's'}")
+    first, until = tmp_path / "s" / "learning_rate=0.001", time.monotonic() + 200
+    while not first.is_dir() or max(checkpoints.steps(first), default=0) < 5:
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.02)
+    return process, first, flags
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_sweep_stopped_or_killed_ends_as_runs_that_were_not(number, home, digits, tmp_path):
-    """After Ctrl-C, or a kill of sweep and run, the same command ends with the weights of `rawcnn train` alone."""
-    flags = ("--net=lenet5_relu", f"--data_dir={digits}", "--epochs=2", "--batch_size=20", "--save_every=5",
-             "--learning_rate=0.001,0.003")  # fmt: skip
-    process = start(home, *flags, f"--sweep={tmp_path / 's'}")
-    first = tmp_path / "s" / "learning_rate=0.001"
-    wait_until(lambda: list(first.glob("ckpt-*[05].npz")) and not (first / "ckpt-000000000.npz").exists())
-    if number == signal.SIGKILL:
-        process.kill()
-        os.kill(int((first / directory.LOCK).read_text()), number)
-    else:
-        process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    if number == signal.SIGINT:
-        assert process.returncode == 130 and "run 1 of 2 is saved. Go on with the sweep:" in err, err
-    again = start(home, f"--sweep={tmp_path / 's'}")
+def test_ctrl_c_saves_the_current_run_and_says_how_to_go_on(start, digits, tmp_path):
+    process, first, _ = begin(start, tmp_path, digits)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130 and "run 1 of 2 is saved. Go on with the sweep:" in err, err
+    assert shlex.join([sys.executable, "-m", "rawcnn", "sweep", f"--sweep={tmp_path / 's'}"]) in err.splitlines()
+    assert "stopped, and everything is saved" in (tmp_path / "s/learning_rate=0.001.log").read_text()
+    directory.check_not_in_use(first)  # the run has ended
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_killed_sweep_goes_on_and_ends_as_runs_that_were_not(start, digits, tmp_path):
+    """Sweep and run are killed; then the weights are those of `rawcnn train` alone, bit for bit."""
+    process, first, flags = begin(start, tmp_path, digits)
+    process.kill()
+    os.kill(int((first / directory.LOCK).read_text()), signal.SIGKILL)
+    process.communicate(timeout=60)
+    again = start("sweep", f"--sweep={tmp_path / 's'}")
     out, err = again.communicate(timeout=200)
     assert again.returncode == 0, f"{out}\n{err}"
     assert "continuing after step" in (tmp_path / "s" / "learning_rate=0.001.log").read_text()
-    assert set(json.loads((tmp_path / "s/sweep.json").read_text())["finished"]) == {
-        "learning_rate=0.001", "learning_rate=0.003",
-    }  # fmt: skip
-    alone = [
-        sys.executable,
-        "-m",
-        "rawcnn",
-        "train",
-        *flags[:-1],
-        "--learning_rate=0.001",
-        f"--run={tmp_path / 'alone'}",
-    ]
-    subprocess.run(alone, check=True, cwd=home, env=environment(home), stdout=subprocess.DEVNULL)
+    finished = json.loads((tmp_path / "s/sweep.json").read_text())["finished"]
+    assert set(finished) == {"learning_rate=0.001", "learning_rate=0.003"}
+    alone = start("train", *flags, "--learning_rate=0.001", f"--run={tmp_path / 'alone'}")
+    assert alone.communicate(timeout=200)[0] and alone.returncode == 0
     with np.load(first / "weights.npz") as one, np.load(tmp_path / "alone" / "weights.npz") as other:
         assert all(np.array_equal(one[name], other[name]) for name in other.files)
