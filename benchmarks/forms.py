@@ -1,8 +1,12 @@
-"""What each faster form gains: training speed with all forms, and with all but one, in turn on the same machine.
+"""What each faster form gains on each instruction set: training speed with all forms, and with all but one, in turn.
 
 python -m benchmarks.forms --rounds=3 --forms=lrn,average_pool
+python -m benchmarks.forms --rounds=3 --sets=AVX2 --forms= --nets=cifar_basic,googlenet
 
-A form that gains less than 3 % is marked: it should go (see `rawcnn/ops/fast/forms.py`).
+The sets are the processor's own and all below it, to which oneDNN is held by ONEDNN_MAX_CPU_ISA in processes of their
+own. Sets without bfloat16 compute in float32, with fewer images. With --nets, whole nets run with the forms that are
+in use on the set and without any. A form that gains less than 3 % is marked: it should not be in use there, and one
+that gains that much nowhere should go (see `rawcnn/ops/fast/forms.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +19,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.harness import Contender, machine_line, markdown_table, race, summarise
+from rawcnn.machine import BFLOAT16, SETS, instruction_set
 
 WORTH_IT = 0.03
-ALL = "all forms"
+ALL, CHOSEN = "all forms", "the forms in use"
+CAPS = {"AVX512_BF16": "AVX512_CORE_BF16", "AVX512": "AVX512_CORE", "AVX2": "AVX2"}
+"""Instruction set -> the value of ONEDNN_MAX_CPU_ISA that holds oneDNN to it."""
+FEWER = 4  # times as many images a step and steps with bfloat16
 
 
 class Case(NamedTuple):
-    """Where a form counts: a net, a batch, a precision; and as many steps as take a second or two."""
+    """Where a form counts: a net, a batch, a precision; and as many steps as take a second or two with AMX."""
 
     net: str
     batch_size: int
@@ -31,11 +39,20 @@ class Case(NamedTuple):
     def __str__(self) -> str:
         return f"{self.net}, {self.batch_size}, {self.precision}"
 
+    def on(self, isa: str) -> Case:
+        """The case as it is measured on an instruction set."""
+        if isa in BFLOAT16:
+            return self
+        small = self.net.startswith("lenet")
+        batch_size = self.batch_size if small else self.batch_size // FEWER
+        return Case(self.net, batch_size, "float32", max(1, self.steps // FEWER))
+
 
 _lenet, _lenet_bfloat16 = Case("lenet5_tanh", 128, "float32", 300), Case("lenet5_tanh", 256, "bfloat16", 200)
 _wide, _alexnet_bn = Case("cifar_wide", 128, "bfloat16", 4), Case("alexnet_bn", 128, "bfloat16", 4)
 _alexnet_bn_256 = _alexnet_bn._replace(batch_size=256)
 _alexnet, _googlenet = Case("alexnet", 128, "bfloat16", 4), Case("googlenet", 64, "bfloat16", 4)
+_fast = Case("cifar_fast", 512, "bfloat16", 4)
 
 CASES: dict[str, Case] = {
     "shards": _lenet,
@@ -50,9 +67,21 @@ CASES: dict[str, Case] = {
     "conv2d_abreast": _alexnet_bn_256,
     "conv2d_space_to_depth": _alexnet_bn,
     "lrn": _alexnet,
-    "gelu": Case("cifar_fast", 512, "bfloat16", 4),
+    "gelu": _fast,
     "relu": _googlenet,
     "inception": _googlenet,
+}
+OF_BFLOAT16 = {"conv2d_rows", "tanh", "conv2d_interleaved", "conv2d_1x1", "conv2d_abreast", "relu"}
+"""Forms that suit bfloat16 only."""
+NETS: dict[str, Case] = {
+    "lenet5_tanh": _lenet,
+    "cifar_basic": Case("cifar_basic", 256, "float32", 20),
+    "cifar_wide": _wide,
+    "cifar_fast": _fast,
+    "alexnet_bn": _alexnet_bn,
+    "alexnet": _alexnet,
+    "googlenet": _googlenet,
+    "vgg19": Case("vgg19", 32, "bfloat16", 2),
 }
 
 
@@ -60,18 +89,44 @@ def what_it_is(form: str) -> str:
     """A form in a few words. Imports TensorFlow, so it is asked when all is measured."""
     from rawcnn.ops.fast.forms import FORMS
 
-    return "shards of a batch side by side, one thread per op" if form == "shards" else FORMS[form]
+    if form == CHOSEN:
+        return "all that are in use on this set, against none"
+    return "shards of a batch side by side, one thread per op" if form == "shards" else FORMS[form].what
 
 
-def contenders(case: Case, forms: Sequence[str]) -> list[Contender]:
-    """`step_time.py` on `case`, with all forms first, and then without each of `forms`."""
+def sets_here(native: str) -> list[str]:
+    """The processor's own instruction set and those below it that oneDNN can be held to."""
+    return [isa for isa in SETS[SETS.index(native) :] if isa == native or isa in CAPS]
+
+
+def _step_time(case: Case, isa: str, native: str) -> tuple[str, ...]:
+    """The command that measures `case` on an instruction set."""
+    held = () if isa == native else ("env", f"ONEDNN_MAX_CPU_ISA={CAPS[isa]}")
     flags = (f"--net={case.net}", f"--batch_size={case.batch_size}", f"--precision={case.precision}")
-    shared = (sys.executable, "-m", "benchmarks.step_time", *flags, f"--steps={case.steps}", "--json")
+    return (*held, sys.executable, "-m", "benchmarks.step_time", *flags, f"--steps={case.steps}", "--json")
+
+
+def contenders(case: Case, forms: Sequence[str], isa: str, native: str) -> list[Contender]:
+    """`step_time.py` on `case`, with all forms first, and then without each of `forms`."""
+    shared = (*_step_time(case.on(isa), isa, native), "--forms=AMX")  # on which all forms are in use
     without = {form: "--shards=1" if form == "shards" else f"--plain={form}" for form in forms}
     return [Contender(ALL, shared), *(Contender(form, (*shared, flag)) for form, flag in without.items())]
 
 
-def table_row(form: str, case: Case, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+def of_net(case: Case, isa: str, native: str) -> list[Contender]:
+    """`step_time.py` on `case` with the forms that are in use on the set, and without any."""
+    shared = _step_time(case.on(isa), isa, native)
+    return [Contender(ALL, (*shared, f"--forms={isa}")), Contender(CHOSEN, (*shared, f"--forms={isa}", "--plain=all"))]
+
+
+def in_use(form: str, isa: str) -> bool:
+    """Whether rawcnn uses the form on that set."""
+    from rawcnn.ops.fast.forms import FORMS
+
+    return form not in FORMS or isa in FORMS[form].pays
+
+
+def table_row(form: str, isa: str, case: Case, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
     """The form, its speeds and its gain: the median of the rounds' ratios, with their spread."""
     by_name = [{result["contender"]: result for result in results} for results in rounds]
     pairs = [(found[ALL], found[form]) for found in by_name]
@@ -80,49 +135,75 @@ def table_row(form: str, case: Case, rounds: Sequence[Sequence[Mapping[str, Any]
     gain = summarise(on / off - 1 for on, off in both)
     if gain is None:
         error = next(result["error"] for pair in pairs for result in pair if "error" in result)
-        return [form, what_it_is(form), str(case), error, *[""] * 5]
+        return [form, what_it_is(form), isa, str(case), error, *[""] * 6]
     on, off = (summarise(rates) for rates in zip(*both, strict=True))
     assert on and off
     others = max(result.get("others", 0.0) for pair in good for result in pair)
-    mark = " (!)" if gain.median < WORTH_IT else ""
-    speeds = [f"{on.median:,.1f}", f"{off.median:,.1f}", f"{gain.median:+.1%}{mark}"]
+    used = in_use(form, isa)
+    mark = " (!)" if used != (gain.median >= WORTH_IT) and form != CHOSEN else ""
+    speeds = [f"{on.median:,.1f}", f"{off.median:,.1f}", f"{gain.median:+.1%}"]
     return [
         form,
         what_it_is(form),
+        isa,
         str(case),
         *speeds,
         f"{gain.low:+.1%} to {gain.high:+.1%}",
         str(gain.n),
         f"{others:.0%}",
+        ("yes" if used else "no") + mark,
     ]
 
 
-def measure(forms: Sequence[str], rounds: int, timeout: float) -> str:
-    """Races each case with and without its forms, and returns the table."""
-    raced = []
-    for case in dict.fromkeys(CASES[form] for form in forms):
-        of_case = [form for form in forms if CASES[form] == case]
-        print(case, file=sys.stderr)
-        results = race(contenders(case, of_case), rounds, timeout, lambda text: print(text, file=sys.stderr))
-        raced += [(form, case, results) for form in of_case]
+def measure(forms: Sequence[str], nets: Sequence[str], sets: Sequence[str], rounds: int, timeout: float) -> str:
+    """Races each case with and without its forms on each set, and returns the table."""
+    raced, native = [], instruction_set()
+    for isa in sets:
+        some = [form for form in forms if isa in BFLOAT16 or form not in OF_BFLOAT16]
+        for case in dict.fromkeys(CASES[form] for form in some):
+            of_case = [form for form in some if CASES[form] == case]
+            print(f"{isa}: {case.on(isa)}", file=sys.stderr)
+            results = race(contenders(case, of_case, isa, native), rounds, timeout, _say)
+            raced += [(form, isa, case.on(isa), results) for form in of_case]
+        for name in nets:
+            print(f"{isa}: {NETS[name].on(isa)}", file=sys.stderr)
+            results = race(of_net(NETS[name], isa, native), rounds, timeout, _say)
+            raced.append((CHOSEN, isa, NETS[name].on(isa), results))
     rows = [table_row(*one) for one in raced]
-    header = ("form", "what it is", "net, batch, precision", "images/s with", "without", "gain", "spread", "n")
-    return markdown_table((*header, "others' CPU use"), rows)
+    header = ("form", "what it is", "set", "net, batch, precision", "images/s with", "without", "gain", "spread", "n")
+    return markdown_table((*header, "others' CPU use", "in use"), rows)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def main() -> None:
+    here = sets_here(instruction_set())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forms", default=",".join(CASES), help="which of them, with commas between")
+    parser.add_argument("--nets", default="", help=f"also whole nets: some of {', '.join(NETS)}")
+    parser.add_argument("--sets", default=",".join(here), help="instruction sets, with commas between")
     parser.add_argument("--rounds", type=int, default=3, help="how often every contender runs")
     parser.add_argument("--timeout", type=float, default=600, help="seconds that one process may take")
     args = parser.parse_args()
-    forms = args.forms.split(",")
-    if args.rounds < 1 or not set(forms) <= set(CASES):
-        parser.error(f"--rounds must be at least 1, and --forms some of {', '.join(CASES)}")
+    forms, nets, sets = _names(args.forms), _names(args.nets), _names(args.sets)
+    if args.rounds < 1 or not (set(forms) <= set(CASES) and set(nets) <= set(NETS) and set(sets) <= set(here)):
+        parser.error(
+            f"--rounds must be at least 1, --forms some of {', '.join(CASES)}, --nets some of {', '.join(NETS)}, "
+            f"--sets some of {', '.join(here)}"
+        )
     print(f"Command: `{shlex.join(['python', '-m', 'benchmarks.forms', *sys.argv[1:]])}`\n")
     print(f"Machine: {machine_line()}. Date: {datetime.date.today()}.\n")
-    print(measure(forms, args.rounds, args.timeout))
-    print(f"\nGain: images/s with the form over those without it, minus 1, round by round. (!): under {WORTH_IT:.0%}.")
+    print(measure(forms, nets, sets, args.rounds, args.timeout))
+    print(
+        "\nGain: images/s with the form over those without it, minus 1, round by round, all other forms being on. "
+        f"(!): in use though it gains under {WORTH_IT:.0%} here, or the other way round."
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report, timed
-from benchmarks.peak import convolution_peak, inference_flops, training_flops
+from benchmarks.peak import inference_flops, training_flops
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import Source
 from rawcnn.machine import one_thread_per_op, shards_of
@@ -31,9 +31,11 @@ from rawcnn.nets import (
 )
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.inference import frozen
+from rawcnn.ops.fast import forms
 from rawcnn.ops.fast.forms import plain
 from rawcnn.run.plan import plan as assemble
 from rawcnn.run.settings import Settings
+from rawcnn.run.speed import convolution_peak
 from rawcnn.train.fit import train_epochs
 from rawcnn.train.recipes import Recipe, recipe_of
 from rawcnn.train.step import TrainState, TrainStep
@@ -128,7 +130,8 @@ def run(args: argparse.Namespace) -> None:
     images_per_second = todo.steps * args.batch_size / statistics.median(seconds)
     more |= speeds(net, count_flops(net), images_per_second, shards)
     more |= {"ms_spread": [round(1000 * s / todo.steps, 4) for s in (min(seconds), max(seconds))]}
-    more |= {"shards": shards, "compute": net.policy.compute.name, "plain": args.plain, "peak_memory_mb": memory}
+    more |= {"shards": shards, "compute": net.policy.compute.name, "peak_memory_mb": memory}
+    more |= {"forms": forms.in_use(), "plain": args.plain}
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
     report(OURS, args, seconds, todo.steps, versions, parameters=net.num_params(), **more)
     if not args.json:
@@ -150,13 +153,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--shards", type=int, default=0, help="shards of a batch side by side; 0: as the net's recipe says"
     )
-    parser.add_argument("--plain", default="", help="faster forms to leave out, or all; see rawcnn/forms.py")
+    parser.add_argument("--plain", default="", help="faster forms to leave out, or all; see rawcnn/ops/fast/forms.py")
+    parser.add_argument("--forms", choices=forms.CHOICES, help="use the forms of this instruction set")
     return parser.parse_args(arguments)
 
 
 def main() -> None:
     args = parse()
-    with plain(*filter(None, args.plain.split(","))):
+    with plain(*filter(None, args.plain.split(","))), forms.chosen_for(args.forms or forms.here()):
         run(args)
 
 

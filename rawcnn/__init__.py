@@ -82,6 +82,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.nets.weights import load_weights as load_weights
     from rawcnn.nets.weights import save_weights as save_weights
     from rawcnn.run.classify import load_run as load_run
+    from rawcnn.run.doctor import doctor as doctor
     from rawcnn.run.export import export as export
     from rawcnn.run.session import Run as Run
     from rawcnn.train.evaluate import Evaluation as Evaluation
@@ -148,6 +149,7 @@ _FROM = {
     "train.recipes": "Recipe recipe_of",
     "run.session": "Run",
     "run.classify": "load_run",
+    "run.doctor": "doctor",
     "run.export": "export",
     "machine": "one_thread_per_op",
 }

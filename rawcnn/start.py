@@ -1,4 +1,4 @@
-"""How TensorFlow starts in a process that imports rawcnn first: with oneDNN, and without remarks on stderr.
+"""How TensorFlow starts in a process that imports rawcnn first: with oneDNN, one thread a core, and without remarks.
 
 `rawcnn/__init__.py` calls `prepare()`; TensorFlow itself is imported later, by the code that needs it, with a plain
 `import tensorflow`. Where TensorFlow was imported before rawcnn, nothing is changed.
@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+late = False
+"""Whether TensorFlow was imported before rawcnn, which then could set nothing."""
+
 
 def prepare() -> None:
     """Set what TensorFlow reads when it starts, and hold back what it then writes past every log level."""
-    if "tensorflow" in sys.modules:
+    global late
+    late = "tensorflow" in sys.modules
+    if late:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     machine = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
@@ -86,3 +91,14 @@ class _QuietLoader:
         with StderrHeld():
             self.loader.exec_module(module)
             module.config.list_physical_devices()
+        _set_threads(module.config.threading)
+
+
+def _set_threads(threading: Any) -> None:
+    """One thread a core where TensorFlow would count each core twice, or more than a container may use."""
+    from rawcnn.machine import cores, processors
+
+    told = any(os.environ.get(name) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"))
+    if not told and (count := cores()) < processors():
+        threading.set_intra_op_parallelism_threads(count)
+        threading.set_inter_op_parallelism_threads(count)

@@ -48,7 +48,7 @@ class Whitening(Conv2D):
         )
         self.epsilon = epsilon
         self.w = tf.Variable(self.w, trainable=False, name="w")
-        self._drawn = self.w.numpy()
+        self._drawn = tf.identity(self.w)
 
     @property
     def fresh(self) -> bool:

@@ -8,7 +8,7 @@ from rawcnn.ops.fast.forms import fast
 
 def relu(x: tf.Tensor) -> tf.Tensor:
     """`max(x, 0)`, as `tf.nn.relu`. Any shape (Nair & Hinton 2010)."""
-    return faster.relu(x) if fast("relu") and x.dtype == tf.bfloat16 else tf.nn.relu(x)
+    return faster.relu(x) if fast("relu", x.dtype == tf.bfloat16) else tf.nn.relu(x)
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
@@ -17,14 +17,14 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     >>> gelu(tf.constant([-1.0, 0.0, 1.0])).numpy().round(4)
     array([-0.1587,  0.    ,  0.8413], dtype=float32)
     """
-    if fast("gelu") and x.dtype != tf.float64:
+    if fast("gelu", x.dtype != tf.float64):
         return faster.gelu(x)
     return 0.5 * x * (1.0 + tf.math.erf(x * 0.5**0.5))  # `tf.nn.gelu` rounds the root to float32 in float64 too
 
 
 def tanh(x: tf.Tensor) -> tf.Tensor:
     """The hyperbolic tangent, as `tf.tanh`: from -1 to 1. Any shape."""
-    return faster.tanh(x) if fast("tanh") and x.dtype == tf.bfloat16 else tf.tanh(x)
+    return faster.tanh(x) if fast("tanh", x.dtype == tf.bfloat16) else tf.tanh(x)
 
 
 def scaled_tanh(x: tf.Tensor) -> tf.Tensor:

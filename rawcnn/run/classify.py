@@ -3,17 +3,18 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from rawcnn.errors import RunError, UsageError, similar_path
 from rawcnn.layers.variables import named_variables
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
-from rawcnn.nets.folding import for_inference
+from rawcnn.nets.predictor import Predictor
 from rawcnn.nets.weights import assign
+from rawcnn.ops.fast.forms import chosen_for, in_use
 from rawcnn.run.record import OWN_NET, Record
 from rawcnn.train import checkpoints
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs, Seen
@@ -53,9 +54,13 @@ class Classifier:
         shape or type, or in 0 ... 1 instead of 0 ... 255.
         """
         images = self.inputs.checked(images)
-        net = for_inference(self.net) if len(images) >= WORTH_FOLDING else self.net
-        parts = [tf.nn.softmax(net(self.inputs.shown(tf.constant(some)))).numpy() for some in self._blocks(images)]
+        with chosen_for(in_use() if self.record is None else self.record.settings.forms):
+            parts = [self._predictor(some) for some in self._blocks(images)]
         return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *parts])
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self.net, self.inputs.shown)
 
     def _blocks(self, images: np.ndarray) -> Iterator[np.ndarray]:
         height, width, _ = self.image_shape

@@ -12,7 +12,8 @@ from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError, UsageError, did_you_mean
 from rawcnn.nets import NETS, input_shape
 from rawcnn.nets.summary import summary
-from rawcnn.run import cli, export_command, find_rate, look, pack_command, pictures, sweep
+from rawcnn.ops.fast import forms
+from rawcnn.run import cli, doctor, export_command, find_rate, look, pack_command, pictures, sweep
 from rawcnn.run.classify import Classifier, load_run
 from rawcnn.run.flags import HelpAsked, read_flags
 from rawcnn.run.given import data_of
@@ -219,7 +220,7 @@ def _evaluate(argv: list[str]) -> None:
     source = _test_images(classifier, flags.data_dir)
     crops = flags.crops or settings.crops
     loss = LOSSES[recipe_for(settings).loss]
-    test = classifier.inputs.tester(classifier.net, loss, crops)(source)
+    test = forms.under(settings.forms, classifier.inputs.tester(classifier.net, loss, crops))(source)
     tell(f"{len(source):,} test images, --crops={crops}")
     tell(f"test loss {test.loss:.4f}")
     tell(f"test accuracy {test.accuracy:.2%}")
@@ -244,4 +245,5 @@ COMMANDS: Mapping[str, Command] = {
     "pack": Command("write a folder of images as a few large files", pack_command.command),
     "summary": Command("print the table of a net", _summary),
     "nets": Command("list all nets", _nets),
+    "doctor": Command("say what decides speed on this machine, and what is wrong with it", doctor.command),
 }

@@ -93,7 +93,7 @@ def export(
     classifier = _classifier(run)
     shown, kind = _images(classifier, images, data_dir)
     with plain_ops():  # eagerly, some faster forms are traced for every new shape, and TensorFlow warns of that
-        wanted = np.concatenate([classifier.probabilities(some) for some in _blocks(shown)])
+        wanted = np.concatenate([_answers(classifier, some) for some in _blocks(shown)])
     try:
         predict, write = _MAKERS[format](_Exportable(classifier), metadata(classifier))
         got = np.concatenate([predict(some) for some in _blocks(shown)])
@@ -178,6 +178,12 @@ def _images(classifier: Classifier, given: np.ndarray | None, data_dir: StrPath 
 
 
 # The check
+
+
+def _answers(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """The run's probabilities by the net as it is: nothing folded, frozen or compiled."""
+    probabilities: np.ndarray = tf.nn.softmax(classifier.net(classifier.inputs.shown(tf.constant(images)))).numpy()
+    return probabilities
 
 
 def _blocks(images: np.ndarray) -> list[np.ndarray]:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 import tensorflow as tf
 
 from rawcnn.data.datasets import DataSet
-from rawcnn.machine import cores, one_thread_per_op
+from rawcnn.machine import cores, gpus, one_thread_per_op, processors
 from rawcnn.nets.summary import summary
+from rawcnn.ops.fast import forms
 from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
 from rawcnn.run.progress import columns_of, narrowed, wrapped
@@ -39,7 +40,7 @@ def use_threads(settings: Settings, recipe: Recipe) -> None:
             tf.config.experimental.enable_op_determinism()
         if recipe.small_ops:
             one_thread_per_op(settings.threads)
-        elif settings.threads != cores():
+        elif settings.threads != (tf.config.threading.get_intra_op_parallelism_threads() or processors()):
             tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
             tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
     except RuntimeError:
@@ -63,6 +64,11 @@ def _say_what_bends(settings: Settings, changed: Collection[str]) -> None:
         tell(
             f"Computing with {settings.threads} threads, as the run began or as told; this machine has {cores()} cores."
         )
+    if settings.forms not in ("auto", here := forms.here()):
+        tell(
+            f"Forms of ops stay those for {settings.forms}, as the run began or as told; on this machine a new run "
+            f"would take those for {here}."
+        )
     if "threads" in changed:
         tell("With another number of threads the rest of the run is as good, but not bit for bit the same.")
 
@@ -76,14 +82,15 @@ def say_start(ready: Plan, data: DataSet) -> None:
 
 
 def _machine(ready: Plan) -> str:
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    device = f"{gpus} GPU" if gpus else "CPU"
+    found = len(gpus())
+    device = f"{found} GPU" if found else "CPU"
     threads = f"{ready.settings.threads} thread{'s' if ready.settings.threads != 1 else ''}"
     shards = f", batches in {ready.shards} shards side by side" if ready.shards > 1 else ""
     compute = ready.net.policy.compute.name
     policy, why = choose_precision("auto", ready.recipe)
     why = why.partition(": ")[2] if policy == ready.net.policy else f"as told; auto would be {why}"
-    return f"{device}, {threads}{shards}; TensorFlow {tf.__version__}\n{compute} ({why})"
+    what = f"{device}, {threads}{shards}, forms of ops: {ready.settings.forms}"
+    return f"{what}; TensorFlow {tf.__version__}\n{compute} ({why})"
 
 
 def _besides(now: Settings) -> list[str]:

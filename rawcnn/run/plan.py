@@ -14,6 +14,7 @@ from rawcnn.machine import cores, shards_of
 from rawcnn.nets import NETS, input_shape, precision
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.precision import FLOAT32
+from rawcnn.ops.fast import forms
 from rawcnn.run.settings import Settings
 from rawcnn.train.changes import Changes, changes
 from rawcnn.train.evaluate import Evaluation
@@ -78,7 +79,8 @@ def plan(
 ) -> Plan:
     """Assemble a run of `settings` on `data`; `net` and `recipe` in the place of those that the settings name.
 
-    A batch is computed in `shards` side by side, by default as many as pay.
+    A batch is computed in `shards` side by side, by default as many as pay. Step and evaluators use the forms of ops
+    that `settings.forms` chooses.
 
     Raises `UsageError` if settings, net and data do not fit each other.
 
@@ -136,8 +138,9 @@ def plan(
         head_weights=recipe.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
         timed=not settings.deterministic,
     )
-    validate = inputs.evaluator(net, loss, shards=shards)
-    test = inputs.tester(net, loss, settings.crops, shards=shards)
+    train_step = forms.under(settings.forms, train_step)
+    validate = forms.under(settings.forms, inputs.evaluator(net, loss, shards=shards))
+    test = forms.under(settings.forms, inputs.tester(net, loss, settings.crops, shards=shards))
     return Plan(settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, more)
 
 
@@ -184,6 +187,7 @@ def settle(settings: Settings, recipe: Recipe, net: Chain | None = None) -> Sett
         average=recipe.average if settings.average is None else settings.average,
         validation=recipe.validation if held_out is None else held_out,
         threads=settings.threads or cores(),
+        forms=forms.in_use() if settings.forms == "auto" else settings.forms,
     )
     if done.validation == 0 and done.patience:
         raise UsageError(

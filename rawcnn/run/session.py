@@ -20,7 +20,7 @@ from rawcnn.run.plan import plan, recipe_for, settle
 from rawcnn.run.record import OWN_NET, Epoch, Record
 from rawcnn.run.settings import NAMES, Settings, Where, check_names, parse, resumed
 from rawcnn.train import checkpoints
-from rawcnn.train.simple import check_takes_images
+from rawcnn.train.checks import check_takes_images
 
 
 class Run:

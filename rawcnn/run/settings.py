@@ -17,6 +17,7 @@ from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.views import FITS
 from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.nets import precision
+from rawcnn.ops.fast import forms
 from rawcnn.train.changes import AUGMENTS
 from rawcnn.train.inputs import CROPS
 from rawcnn.train.optimizers import OPTIMIZERS
@@ -171,6 +172,11 @@ class Settings:
     threads: int | None = setting(
         None, MACHINE, "Threads to compute with; by default one a core.", low=1, may_change=True
     )
+    forms: str = setting(
+        "auto", MACHINE, "Use the faster, equal forms of ops that pay on this instruction set. auto: on this "
+        "machine's; none: TensorFlow's own ops.",
+        choices=("auto", *forms.CHOICES),
+    )  # fmt: skip
     deterministic: bool = setting(
         False, MACHINE, "Use only ops that repeat bit for bit; the time spent waiting for data then reads 0%."
     )
@@ -236,6 +242,9 @@ MAY_CHANGE = tuple(item.name for item in fields(Settings) if item.metadata["info
 `epochs`, `learning_rate` decide what is still to come, which is said aloud; `threads` decides last bits only, and may
 not change with `deterministic`.
 """
+
+SETTLED = ("precision", "forms")
+"""Settings whose "auto" a run decides when it begins: it keeps what it decided."""
 
 
 def check_all(settings: Any) -> None:
@@ -333,7 +342,7 @@ def resumed(saved: Settings, told: Mapping[str, Any], where: str) -> tuple[Setti
     """
     changed = {}
     for name, value in told.items():
-        same = value == getattr(saved, name) or (name == "precision" and value == "auto")  # settled when it began
+        same = value == getattr(saved, name) or (name in SETTLED and value == "auto")
         if not same:
             changed[name] = f"--{name} was {getattr(saved, name)} and is now {value}"
     deterministic = told.get("deterministic", saved.deterministic)

@@ -13,7 +13,7 @@ from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment
 from rawcnn.data.views import FITS, STANDARD, Crop, area_crop, random_crop, scale_jitter
 from rawcnn.errors import UsageError, did_you_mean
-from rawcnn.machine import has_bfloat16
+from rawcnn.machine import OTHER, matrix_hardware
 from rawcnn.nets import precision
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16, Policy
 from rawcnn.train import schedules
@@ -158,9 +158,9 @@ MOST_BFLOAT16_COST = 0.1  # points of test accuracy
 def choose_precision(name: str, recipe: Recipe) -> tuple[Policy, str]:
     """The policy called "float32", "bfloat16" or "auto", and in a few words why.
 
-    "auto" is bfloat16 only if the net's ops are large enough to gain by it, the hardware multiplies it, and it was
-    measured to cost less than 0.1 points of test accuracy with this recipe; else float32. Raises `UsageError` for
-    another name.
+    "auto" is bfloat16 only if the net's ops are large enough to gain by it, the GPU or the processor's instruction set
+    multiplies it (AMX, AVX512_BF16), and it was measured to cost less than 0.1 points of test accuracy with this
+    recipe; else float32. Raises `UsageError` for another name.
 
     >>> choose_precision("auto", Recipe())[1]
     'float32: what bfloat16 costs in accuracy was not measured for this net'
@@ -174,9 +174,11 @@ def choose_precision(name: str, recipe: Recipe) -> tuple[Policy, str]:
         return FLOAT32, "float32: what bfloat16 costs in accuracy was not measured for this net"
     if cost >= MOST_BFLOAT16_COST:
         return FLOAT32, f"float32: bfloat16 was measured to cost {cost:g} points of test accuracy"
-    if not has_bfloat16():
-        return FLOAT32, "float32: the hardware does not multiply bfloat16"
-    return MIXED_BFLOAT16, f"bfloat16: the hardware has it, and it was measured to cost {max(cost, 0):g} points"
+    hardware, has_bfloat16 = matrix_hardware()
+    if not has_bfloat16:
+        words = "this processor" if hardware == OTHER else hardware
+        return FLOAT32, f"float32: {words} does not multiply bfloat16"
+    return MIXED_BFLOAT16, f"bfloat16: {hardware} multiplies it, and it was measured to cost {max(cost, 0):g} points"
 
 
 def recipe_of(net: str, name: str | None = None) -> Recipe:

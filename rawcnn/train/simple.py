@@ -4,13 +4,14 @@ How images are shown to a net (`Preprocess`, test view) and its loss are said on
 net. `make_train_step`, `TrainState` and `train_epochs` are the stratum below, for a loop of your own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
+from rawcnn.data.arrays import as_images
 from rawcnn.data.balance import Weights
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment, Labelled, Source, check_same_classes
@@ -19,8 +20,10 @@ from rawcnn.errors import DataError, UsageError
 from rawcnn.machine import cores, one_thread_per_op, shards_of
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.precision import FLOAT32, Policy
+from rawcnn.nets.predictor import Predictor
 from rawcnn.train import schedules
 from rawcnn.train.changes import Changes, changes
+from rawcnn.train.checks import check_chain, check_channels, check_fit, check_labels, net_and_source
 from rawcnn.train.evaluate import EvalStep, Evaluation, make_eval_step
 from rawcnn.train.evaluate import evaluate as evaluate_with
 from rawcnn.train.fit import Progress, steps_per_epoch, train_epochs
@@ -31,8 +34,6 @@ from rawcnn.train.recipes import SCHEDULES, Recipe, choose_precision
 from rawcnn.train.schedules import Schedule
 from rawcnn.train.step import TrainState, TrainStep, make_train_step
 
-P = ParamSpec("P")
-R = TypeVar("R")
 HEAD_WEIGHT = 0.3
 """What a head's loss counts unless the recipe says otherwise (Szegedy et al. 2014, section 5)."""
 SMALL_OPS = 2_000_000
@@ -47,44 +48,15 @@ class Shown:
     loss: Loss
     shape: tuple[int | None, int | None, int] | None = None
     eval_steps: dict[Any, EvalStep] = field(default_factory=dict, compare=False)  # traced once for each kind of source
+    predictors: dict[Any, Predictor] = field(default_factory=dict, compare=False)  # one for each shape of image
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and deepcopy: traced functions belong to one net, training views may be local functions."""
-        return vars(self) | {"eval_steps": {}, "recipe": replace(self.recipe, crop=None, augment=None)}
-
-
-def net_and_source(function: Callable[P, R]) -> Callable[P, R]:
-    """`function(net, source, ...)`, with a sentence for what is often given in the place of the two."""
-
-    @wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        name = function.__name__
-        for net in args[:1]:
-            if not isinstance(net, Chain):
-                raise UsageError(f"{name}'s first argument is the net, a Chain, not a {type(net).__name__}.")
-            check_takes_images(net)
-        for source in [
-            *args[1:2],
-            *(kwargs[key] for key in ("train", "source", "validation") if kwargs.get(key) is not None),
-        ]:
-            if not isinstance(source, Labelled):
-                splits = " Give one of its splits, as in data.train." if hasattr(source, "train") else ""
-                raise UsageError(
-                    f"{name} takes images and their labels together, in a Source, not a {type(source).__name__}: write "
-                    f"rc.{name}(net, rc.Source(images, labels), ...).{splits}"
-                )
-        return function(*args, **kwargs)
-
-    return checked
-
-
-def check_takes_images(net: Chain) -> None:
-    """Raise `UsageError` unless the net's input is an image with channels."""
-    if len(net.input_shape) != 3:
-        raise UsageError(
-            f"The net's input is {net.input_shape}, but images are (height, width, channels): make the net with "
-            "input_shape=(28, 28, 1), say, and where it needs flat numbers begin its table with a Flatten row."
-        )
+        return vars(self) | {
+            "eval_steps": {},
+            "predictors": {},
+            "recipe": replace(self.recipe, crop=None, augment=None),
+        }
 
 
 @net_and_source
@@ -157,7 +129,7 @@ def fit(
         crop=crop or how.crop,
         head_weights=how.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
     )
-    _check_fit(net, train)
+    check_fit(net, train)
     if validation is not None:
         check_same_classes(train, validation, "validation")
     shown = Shown(how, _loss(loss or how.loss), train.shape)
@@ -248,7 +220,7 @@ def evaluate(net: Chain, source: Labelled, *, recipe: Recipe | None = None) -> E
     """
     shown = _shown(net, recipe)
     _check_shape(net, shown, source)
-    _check_labels(net, source)
+    check_labels(net, source)
     inputs = _inputs(net, shown, source)
     key = (repr(inputs.preprocess), source.shape, net.policy)
     if key not in shown.eval_steps:
@@ -272,16 +244,22 @@ def predict(net: Chain, images: Any, *, recipe: Recipe | None = None) -> np.ndar
     """
     if isinstance(images, Labelled):
         raise UsageError("predict takes images alone: for a source write rc.evaluate(net, source).probabilities.")
-    classes = net.out_shape[-1]
+    check_chain(net, "predict")
     if not len(images):
-        return np.zeros((0, classes), np.float32)
+        return np.zeros((0, net.out_shape[-1]), np.float32)
     shape, noted = np.shape(images), getattr(net, "_shown", None)
     if len(shape) < 3 or shape in (net.input_shape, noted and noted.shape):
         raise DataError(
             f"Images are [N, H, W, C] or, if grey, [N, H, W], not {list(shape)}: give one image as image[None]."
         )
-    source = Source(images, np.zeros(len(images), np.int32), tuple(map(str, range(classes))))
-    return evaluate(net, source, recipe=recipe).probabilities
+    images, shown = as_images(images), _shown(net, recipe)
+    predictor = shown.predictors.get(images.shape[1:])
+    if predictor is None:
+        source = Source(images[:1], [0], ("0",))
+        _check_shape(net, shown, source)
+        predictor = shown.predictors[images.shape[1:]] = Predictor(net, _inputs(net, shown, source).shown)
+    at_once = max(1, min(1000, EVALUATED_AT_ONCE // math.prod(net.input_shape[:2])))
+    return np.concatenate([predictor(images[at : at + at_once]) for at in range(0, len(images), at_once)])
 
 
 def _loss(loss: str | Loss) -> Loss:
@@ -347,42 +325,15 @@ def _inputs(net: Chain, shown: Shown, source: Labelled) -> Inputs:
 
 def _shown(net: Chain, recipe: Recipe | None) -> Shown:
     noted: Shown | None = getattr(net, "_shown", None)
-    if recipe is not None and (noted is None or noted.recipe != recipe):
-        noted = Shown(recipe, _loss(recipe.loss))
-    if noted is None:
-        noted = Shown(Recipe(), softmax_cross_entropy)
-    net._shown = noted
-    return noted
-
-
-def _check_fit(net: Chain, train: Labelled) -> None:
-    if len(net.out_shape) != 1:
-        raise UsageError(f"The last row gives {net.out_shape} an image, not one number a class: end in Flatten, Dense.")
-    _check_channels(net, train)
-    _check_labels(net, train)
-
-
-def _check_labels(net: Chain, source: Labelled) -> None:
-    classes = net.out_shape[-1]
-    if len(source.labels) and (largest := int(source.labels.max())) >= classes:
-        raise UsageError(
-            f"There are labels up to {largest}, but the net knows {classes} classes, 0 ... {classes - 1}: "
-            f"give its last row {largest + 1} outputs."
-        )
-
-
-def _check_channels(net: Chain, source: Labelled) -> None:
-    channels = net.input_shape[2]
-    if source.shape[2] != channels:
-        raise UsageError(
-            f"The net takes images of {channels} channel{'s' if channels > 1 else ''}, but these are "
-            f"{'x'.join(map(str, source.shape))}: make the net with another input_shape, or convert the images."
-        )
+    if noted is not None and (recipe is None or noted.recipe == recipe):
+        return noted
+    net._shown = Shown(Recipe(), softmax_cross_entropy) if recipe is None else Shown(recipe, _loss(recipe.loss))
+    return net._shown
 
 
 def _check_shape(net: Chain, shown: Shown, source: Labelled) -> None:
     """Raise `UsageError` unless images are of the size that the net was trained on, or takes."""
-    _check_channels(net, source)
+    check_channels(net, source)
     pad = 2 * shown.recipe.preprocess.pad
     wanted: Sequence[int | None] = shown.shape or (net.input_shape[0] - pad, net.input_shape[1] - pad)
     if wanted[0] is not None and source.shape[0] is not None and source.shape[:2] != tuple(wanted[:2]):

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from benchmarks import budget, forms, peak, scaling, step_time
 from rawcnn.layers import RBF, BatchNorm, Conv2D, Dense, Flatten
+from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
 from rawcnn.ops.fast.forms import FORMS, plain
@@ -148,15 +149,32 @@ def test_ops_are_traced_under_the_names_of_their_rows_and_heads() -> None:
 
 def test_every_faster_form_has_a_case_on_a_net_that_there_is() -> None:
     assert set(forms.CASES) == {*FORMS, "shards"}
-    assert {case.net for case in forms.CASES.values()} <= set(NETS)
+    assert {case.net for case in (*forms.CASES.values(), *forms.NETS.values())} <= set(NETS)
+    assert set(FORMS) > forms.OF_BFLOAT16
 
 
 def test_a_form_runs_against_itself_turned_off() -> None:
-    with_all, *without = forms.contenders(forms.CASES["lrn"], ["lrn", "shards"])
+    with_all, *without = forms.contenders(forms.CASES["lrn"], ["lrn", "shards"], AMX, AMX)
     assert with_all.name == forms.ALL and "--net=alexnet" in with_all.command
     assert [c.command for c in without] == [(*with_all.command, flag) for flag in ("--plain=lrn", "--shards=1")]
     args = step_time.parse(without[0].command[3:])
     assert (args.plain, args.precision, args.shards, args.task) == ("lrn", "bfloat16", 0, "train")
+    assert args.forms == AMX
+
+
+def test_on_a_lower_set_onednn_is_held_to_it_and_nets_without_bfloat16_compute_in_float32() -> None:
+    (held, setting, *command), *_ = (c.command for c in forms.contenders(forms.CASES["lrn"], [], AVX2, AMX))
+    assert (held, setting) == ("env", "ONEDNN_MAX_CPU_ISA=AVX2")
+    args = step_time.parse(command[3:])
+    assert (args.precision, args.batch_size, args.steps, args.forms) == ("float32", 32, 1, AMX)
+    assert forms.contenders(forms.CASES["lrn"], [], AVX2, AVX2)[0].command[0] == sys.executable
+    assert forms.CASES["lrn"].on(AVX512_BF16) == forms.CASES["lrn"]
+    assert forms.sets_here(AMX) == [AMX, AVX512_BF16, AVX512, AVX2] and forms.sets_here(OTHER) == [OTHER]
+
+
+def test_a_net_runs_with_the_forms_in_use_and_without_any() -> None:
+    chosen, plain_one = forms.of_net(forms.NETS["cifar_basic"], AVX512, AMX)
+    assert "--forms=AVX512" in chosen.command and plain_one.command == (*chosen.command, "--plain=all")
 
 
 def test_the_gain_is_taken_round_by_round() -> None:
@@ -164,12 +182,15 @@ def test_the_gain_is_taken_round_by_round() -> None:
         return [{"contender": name, "images_per_second": rate} for name, rate in ((forms.ALL, on), ("lrn", off))]
 
     case = forms.CASES["lrn"]
-    found = forms.table_row("lrn", case, [results(110, 100), results(300, 200), results(90, 90)])
-    assert found[2:] == ["alexnet, 128, bfloat16", "110.0", "100.0", "+10.0%", "+0.0% to +50.0%", "3", "0%"]
-    assert forms.table_row("lrn", case, [results(102, 100)])[5] == "+2.0% (!)"
+    found = forms.table_row("lrn", AMX, case, [results(110, 100), results(300, 200), results(90, 90)])
+    shown = ["AMX", "alexnet, 128, bfloat16", "110.0", "100.0", "+10.0%", "+0.0% to +50.0%", "3", "0%", "yes"]
+    assert found[2:] == shown
+    assert forms.table_row("lrn", AMX, case, [results(102, 100)])[-1] == "yes (!)"
+    assert forms.table_row("lrn", OTHER, case, [results(110, 100)])[-1] == "no (!)"
+    assert forms.table_row("lrn", OTHER, case, [results(102, 100)])[-1] == "no"
     broken = [[{"contender": forms.ALL, "images_per_second": 1.0}, {"contender": "lrn", "error": "killed"}]]
-    assert "killed" in forms.table_row("lrn", case, broken)
-    assert len(forms.table_row("lrn", case, broken)) == len(found)
+    assert "killed" in forms.table_row("lrn", AMX, case, broken)
+    assert len(forms.table_row("lrn", AMX, case, broken)) == len(found)
 
 
 def test_a_block_of_any_batch_has_as_many_images() -> None:

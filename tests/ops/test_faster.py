@@ -1,5 +1,8 @@
 """Every faster form against TensorFlow's own op in float64 and its gradient, and where each is chosen."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,8 +13,10 @@ from scipy.signal import correlate
 
 from rawcnn import ops
 from rawcnn.layers.inception import Inception
-from rawcnn.ops.fast.forms import FORMS, plain
+from rawcnn.machine import AMX, SETS
+from rawcnn.ops.fast.forms import FORMS, chosen_for, plain
 from rawcnn.ops.fast.input_gradients import INTERLEAVED
+from tests.command import ROOT
 from tests.numeric import assert_gradients_match
 
 F32, F64, BF16 = tf.float32, tf.float64, tf.bfloat16
@@ -114,6 +119,13 @@ EACH = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(autouse=True)
+def all_forms():
+    """As on a processor with AMX, whichever this is."""
+    with chosen_for(AMX):
+        yield
+
+
 def test_every_form_has_a_case():
     assert {case.form for case in CASES} == set(FORMS)
 
@@ -170,6 +182,28 @@ def test_a_form_is_chosen_unless_switched_off(case, dtype):
         alone = op_types(case.op, case.shapes, dtype)
     with plain("all"):
         assert op_types(case.op, case.shapes, dtype) != alone
+
+
+@pytest.mark.parametrize("isa", SETS[1:-1])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.form)
+def test_a_form_is_chosen_where_the_table_says_that_it_pays(case, isa):
+    dtype = case.dtypes[-1]
+    with plain(*set(FORMS) - {case.form}):
+        on = op_types(case.op, case.shapes, dtype)
+        with chosen_for(isa):
+            chosen = op_types(case.op, case.shapes, dtype)
+    with plain("all"):
+        off = op_types(case.op, case.shapes, dtype)
+    assert on != off and chosen == (on if isa in FORMS[case.form].pays else off)
+
+
+@pytest.mark.parametrize("cap", ["AVX2", pytest.param("AVX512_CORE", marks=pytest.mark.slow)])
+def test_forms_equal_tensorflows_own_on_lower_sets(cap):
+    """oneDNN is held to the set in a process of its own; native, they are compared above."""
+    names = "test_a_form_equals and float32"
+    words = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", __file__, "-k", names]
+    done = subprocess.run(words, env=os.environ | {"ONEDNN_MAX_CPU_ISA": cap}, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 COUNTED = ("conv2d_interleaved", "conv2d_abreast")  # need to know how many images there are

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rawcnn import machine
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.sets.drawn import drawn_digits
 from rawcnn.data.source import Source
@@ -36,15 +37,15 @@ def own(policy=FLOAT32):
 @pytest.mark.parametrize(
     ("cost", "small_ops", "hardware", "words"),
     [
-        (-0.1, False, True, "bfloat16 (the hardware has it, and it was measured to cost 0 points)"),
+        (-0.1, False, True, "bfloat16 (AMX multiplies it, and it was measured to cost 0 points)"),
         (-0.1, True, True, "float32 (the ops of this net are too small to gain much by bfloat16)"),
         (0.3, False, True, "float32 (bfloat16 was measured to cost 0.3 points of test accuracy)"),
-        (0.05, False, False, "float32 (the hardware does not multiply bfloat16)"),
+        (0.05, False, False, "float32 (AVX2 does not multiply bfloat16)"),
         (None, False, True, "float32 (what bfloat16 costs in accuracy was not measured for this net)"),
     ],
 )
 def test_precision_is_chosen_and_said_with_the_reason(data, cost, small_ops, hardware, words, monkeypatch, capsys):
-    monkeypatch.setattr(recipes, "has_bfloat16", lambda: hardware)
+    monkeypatch.setattr(machine, "instruction_set", lambda: "AMX" if hardware else "AVX2")
     recipe = recipes.Recipe(bfloat16_cost=cost, small_ops=small_ops)
     ready = plan(Settings("own", batch_size=20), data, net=own(), recipe=recipe)
     say_start(ready, data)
@@ -67,7 +68,7 @@ def test_a_net_of_ones_own_keeps_its_precision_unless_told(data, policy, asked, 
 
 
 def test_lenet5_computes_in_float32_by_itself(data, monkeypatch):
-    monkeypatch.setattr(recipes, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(machine, "instruction_set", lambda: "AMX")
     ready = plan(Settings("lenet5", batch_size=20), data)
     assert ready.net.policy == FLOAT32 and ready.recipe == recipe_of("lenet5")
 

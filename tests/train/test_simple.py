@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from rawcnn import machine
 from rawcnn.data.augment import distort
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Source
 from rawcnn.errors import DataError, UsageError
 from rawcnn.layers import BatchNorm, Conv2D, Dense, Flatten
 from rawcnn.layers.variables import named_weights
+from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16
-from rawcnn.train import recipes, simple
+from rawcnn.train import simple
 from rawcnn.train.fit import train_epochs
 from rawcnn.train.losses import softmax_cross_entropy
 from rawcnn.train.optimizers import Adam
@@ -178,19 +180,21 @@ def test_images_labels_and_nets_that_do_not_fit_are_refused(arrays):
         fit(Chain(TABLE[:1], input_shape=(8, 8, 1)), Source(*arrays))
 
 
-@pytest.mark.parametrize(("name", "cost", "hardware", "wanted"), [
-    ("auto", None, True, FLOAT32), ("auto", 0.3, True, FLOAT32), ("auto", 0.05, True, MIXED_BFLOAT16),
-    ("auto", -0.1, True, MIXED_BFLOAT16), ("auto", -0.1, False, FLOAT32), ("bfloat16", 0.3, False, MIXED_BFLOAT16),
-    ("float32", -0.1, True, FLOAT32),
+@pytest.mark.parametrize(("name", "cost", "isa", "wanted"), [
+    ("auto", None, AMX, FLOAT32), ("auto", 0.3, AMX, FLOAT32), ("auto", 0.05, AMX, MIXED_BFLOAT16),
+    ("auto", -0.1, AVX512_BF16, MIXED_BFLOAT16), ("auto", -0.1, AVX512, FLOAT32), ("auto", -0.1, AVX2, FLOAT32),
+    ("auto", -0.1, OTHER, FLOAT32), ("bfloat16", 0.3, AVX2, MIXED_BFLOAT16), ("float32", -0.1, AMX, FLOAT32),
 ])  # fmt: skip
-def test_auto_is_bfloat16_only_where_it_was_measured_to_cost_nothing(name, cost, hardware, wanted, monkeypatch):
-    monkeypatch.setattr(recipes, "has_bfloat16", lambda: hardware)
+def test_auto_is_bfloat16_only_where_it_was_measured_to_cost_nothing(name, cost, isa, wanted, monkeypatch):
+    monkeypatch.setattr(machine, "instruction_set", lambda: isa)
     policy, why = choose_precision(name, Recipe(bfloat16_cost=cost))
     assert policy == wanted and why.startswith(wanted.compute.name)
+    if name == "auto" and cost == -0.1:
+        assert ("this processor" if isa == OTHER else isa) in why
 
 
 def test_nets_of_small_ops_stay_in_float32_unless_asked(monkeypatch):
-    monkeypatch.setattr(recipes, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(machine, "instruction_set", lambda: AMX)
     for net in ("lenet5", "lenet5_tanh", "lenet5_relu"):
         policy, why = choose_precision("auto", recipe_of(net))
         assert policy == FLOAT32 and "too small to gain" in why

@@ -1,7 +1,8 @@
 """Which form of a convolution is computed: two tables, one for each gradient, and two forms of the convolution itself.
 
 A form wins by the way TensorFlow's kernels work on a CPU, not by another result: each is tested to equal the plain form
-in value and gradient, and `docs/performance.md` says what each gained. A new form is a new row.
+in value and gradient, and `docs/performance.md` says what each gained. A new form is a new row here, and one in `FORMS`
+that says on which instruction sets it pays.
 """
 
 from collections.abc import Callable
@@ -43,7 +44,7 @@ SUM_BIAS_BY_PRODUCT = frozenset({"conv2d_products", "conv2d_1x1", "conv2d_abreas
 
 def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tuple[tf.Tensor, str | None]:
     """`tf.nn.conv2d` in the form that suits best, and the name of the form of its filter gradient."""
-    if fast("conv2d_space_to_depth") and space_to_depth.suits(x, w, stride):
+    if fast("conv2d_space_to_depth", space_to_depth.suits(x, w, stride)):
         return space_to_depth.conv2d(x, w, stride, padding), None
     if stride != 1:
         return tf.nn.conv2d(x, w, stride, padding), None
@@ -54,7 +55,7 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tuple[tf.Te
 
 
 def _chosen(table: tuple[Form, ...], x: tf.Tensor, w: tf.Tensor, padding: str) -> Form | None:
-    return next((form for form in table if fast(form.name) and form.suits(x, w, padding)), None)
+    return next((form for form in table if fast(form.name, form.suits(x, w, padding))), None)
 
 
 def _convolve(x: tf.Tensor, w: tf.Tensor, padding: str, dw: Form | None, dx: Form | None) -> tf.Tensor:

@@ -1,44 +1,137 @@
-"""Faster, equal forms of TensorFlow's ops, and the switch that turns them off.
+"""Faster, equal forms of TensorFlow's ops: where each pays, and the switches that turn them off.
 
 rawcnn computes some ops in a form that gives the same numbers (but for rounding) in less time. Each has a name here, a
-test that it equals the plain form in value and gradient, and a row in `benchmarks/forms.py` that says what it gains.
+test that it equals the plain form in value and gradient, and rows in `benchmarks/forms.py` that say what it gains on
+each instruction set. Which are in use is decided when a graph is traced, by the processor alone, never by a clock:
 
->>> with plain("lrn"):
-...     fast("lrn"), fast("average_pool")
-(False, True)
+>>> with chosen_for("AVX2"), plain("lrn"):
+...     fast("lrn"), fast("conv2d_1x1"), fast("conv2d_space_to_depth")
+(False, False, True)
+
+With a GPU visible none is in use: TensorFlow's own ops are cuDNN there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
 
 from rawcnn.errors import UsageError
+from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER, SETS, gpus, instruction_set
+
+NONE = "none"
+CHOICES = (*SETS[:-1], NONE)
+"""For what forms can be chosen: an instruction set, or "none" for TensorFlow's own ops throughout."""
+ALL_SETS = frozenset({AMX, AVX512_BF16, AVX512, AVX2})
+HAVE_BFLOAT16 = frozenset({AMX, AVX512_BF16})
+
+
+class About(NamedTuple):
+    """What a form is, and the instruction sets on which it pays: it wins 3 % or more of some net's training there."""
+
+    what: str
+    pays: frozenset[str]
+
 
 FORMS = {
-    "average_pool": "gradient of average pooling of few channels: each number copied over its window",
-    "add_bias": "gradient of a bias of few channels: whole rows of pixels are summed first",
-    "conv2d_rows": "filter gradient of a convolution of one channel, bfloat16: as a product of rows of pixels",
-    "conv2d_strips": "input gradient of a convolution of few channels, float32: by rows, then by strips of columns",
-    "conv2d_products": "filter gradient of large windows on many channels: a matrix product for each of its pixels",
-    "conv2d_1x1": "gradients of filters and bias of windows of one pixel in bfloat16: matrix products",
-    "conv2d_interleaved": "large windows on small maps of many channels: 16 images interleaved to one wide map",
-    "conv2d_abreast": "filter and bias gradients on narrow maps of many channels, bfloat16: of images laid abreast",
-    "conv2d_space_to_depth": "a first convolution with a stride: space-to-depth, then without a stride",
-    "lrn": "local response normalisation: the window's sum by a band matrix, all else in two passes each way",
-    "gelu": "GELU in one pass through memory each way",
-    "relu": "gradient of ReLU in bfloat16",
-    "inception": "the 1x1 convolutions of an inception module that read its input, as one",
-    "tanh": "gradient of tanh in bfloat16",
+    "average_pool": About("gradient of average pooling of few channels: each number copied over its window", ALL_SETS),
+    "add_bias": About("gradient of a bias of few channels: whole rows of pixels are summed first", frozenset({AMX})),
+    "conv2d_rows": About(
+        "filter gradient of a convolution of one channel, bfloat16: as a product of rows of pixels", HAVE_BFLOAT16
+    ),
+    "conv2d_strips": About(
+        "input gradient of a convolution of few channels, float32: by rows, then by strips of columns", ALL_SETS
+    ),
+    "conv2d_products": About(
+        "filter gradient of large windows on many channels: a matrix product for each of its pixels", HAVE_BFLOAT16
+    ),
+    "conv2d_1x1": About(
+        "gradients of filters and bias of windows of one pixel in bfloat16: matrix products", frozenset({AMX})
+    ),
+    "conv2d_interleaved": About(
+        "large windows on small maps of many channels: 16 images interleaved to one wide map", frozenset({AMX})
+    ),
+    "conv2d_abreast": About(
+        "filter and bias gradients on narrow maps of many channels, bfloat16: of images laid abreast", frozenset({AMX})
+    ),
+    "conv2d_space_to_depth": About(
+        "a first convolution with a stride: space-to-depth, then without a stride", ALL_SETS
+    ),
+    "lrn": About(
+        "local response normalisation: the window's sum by a band matrix, all else in two passes each way", ALL_SETS
+    ),
+    "gelu": About("GELU in one pass through memory each way", ALL_SETS),
+    "relu": About("gradient of ReLU in bfloat16", frozenset({AMX})),
+    "inception": About("the 1x1 convolutions of an inception module that read its input, as one", frozenset({AMX})),
+    "tanh": About("gradient of tanh in bfloat16", HAVE_BFLOAT16),
 }
 
 OF_PLAIN_OPS = ("conv2d_space_to_depth", "inception")
 """Those made of TensorFlow's ops alone: the others leave function calls or gradients of their own in graphs."""
 
 _plain: set[str] = set()
+_chosen: list[str] = []  # for what `chosen_for` chose, the innermost last
+_used: list[set[str]] = []  # what `recorded` has seen
 
 
-def fast(name: str) -> bool:
-    """Whether the faster form `name` is in use; asked when a graph is traced."""
-    return name not in _plain
+def here() -> str:
+    """For what forms are chosen on this machine: its instruction set, or "none" with a GPU or on other processors."""
+    found = instruction_set()
+    return NONE if found == OTHER or gpus() else found
+
+
+def in_use() -> str:
+    """For what forms are chosen just now: one of `CHOICES`."""
+    return _chosen[-1] if _chosen else here()
+
+
+def fast(name: str, suits: bool = True) -> bool:
+    """Whether the faster form `name` is in use for a case that `suits` it or not; asked when a graph is traced."""
+    taken = suits and name not in _plain and in_use() in FORMS[name].pays
+    if taken:
+        for used in _used:
+            used.add(name)
+    return taken
+
+
+def state() -> tuple[str, frozenset[str]]:
+    """All that decides `fast`: a graph that was traced under one state is not used under another."""
+    return in_use(), frozenset(_plain)
+
+
+@contextmanager
+def chosen_for(name: str) -> Iterator[None]:
+    """Within the block forms are those that pay for `name`, one of `CHOICES`, in whatever is traced there.
+
+    A run keeps the forms that it began with, also on another processor: so it keeps its numbers.
+    """
+    if name not in CHOICES:
+        raise UsageError(f"Forms are chosen for {', '.join(CHOICES)}, not {name!r}.")
+    _chosen.append(name)
+    try:
+        yield
+    finally:
+        _chosen.pop()
+
+
+def under(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, called and so traced within `chosen_for(name)`."""
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with chosen_for(name):
+            return function(*args, **kwargs)
+
+    return called
+
+
+@contextmanager
+def recorded() -> Iterator[set[str]]:
+    """Gives a set to which each form is added that is used within the block."""
+    used: set[str] = set()
+    _used.append(used)
+    try:
+        yield used
+    finally:
+        _used.remove(used)
 
 
 @contextmanager

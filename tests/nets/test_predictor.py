@@ -1,0 +1,119 @@
+"""What a predictor answers: what the net answers, as it is now, traced once."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rawcnn.layers import BatchNorm, Conv2D, Dense, Flatten
+from rawcnn.nets import NETS
+from rawcnn.nets.chain import Chain, row
+from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16
+from rawcnn.nets.predictor import TINY, Predictor
+from rawcnn.train.optimizers import Adam
+
+relu = row(Conv2D, activation=tf.nn.relu)
+
+
+def large(policy=FLOAT32):
+    """Just above what is tiny, with batch normalisation to fold."""
+    table = (
+        ("conv1", row(Conv2D)(16, 3)), ("bn1", row(BatchNorm)(activation=tf.nn.relu)), ("conv2", relu(24, 3)),
+        ("flat", row(Flatten)()), ("logits", row(Dense)(5)),
+    )  # fmt: skip
+    net = Chain(table, input_shape=(28, 28, 3), policy=policy)
+    assert sum(layer.multiply_adds() for _, layer in net.rows) > TINY
+    net.bn1.moving_mean.assign(tf.linspace(-0.3, 0.4, 16))
+    net.bn1.moving_variance.assign(tf.linspace(0.5, 1.5, 16))
+    return net
+
+
+def tiny(policy=FLOAT32):
+    return NETS["lenet5"](policy=policy)
+
+
+def scaled(images):
+    return tf.cast(images, tf.float32) / 255 - 0.5
+
+
+def of_net(net, images):
+    return tf.nn.softmax(net(scaled(images))).numpy()
+
+
+@pytest.fixture
+def images(rng):
+    return lambda net, count: rng.integers(0, 256, (count, *net.input_shape), np.uint8)
+
+
+@pytest.mark.parametrize("make", [tiny, large])
+@pytest.mark.parametrize(("policy", "error"), [(FLOAT32, 1e-5), (MIXED_BFLOAT16, 0.03)])
+def test_it_answers_as_the_net_does(make, policy, error, images):
+    net = make(policy)
+    predictor = Predictor(net, scaled)
+    for count in (1, 3, 9, 17):
+        some = images(net, count)
+        found = predictor(some)
+        assert found.dtype == np.float32 and found.shape == (count, net.out_shape[0])
+        np.testing.assert_allclose(found, of_net(net, some), atol=error)
+    some = some[:2].astype(np.float32) + 0.25  # pixels that are no whole numbers
+    np.testing.assert_allclose(predictor(some), of_net(net, some), atol=error)
+
+
+def assign(net):
+    net.logits.b.assign(net.logits.b + tf.range(5, dtype=tf.float32))
+
+
+def assign_a_slice(net):
+    net.logits.b[2].assign(net.logits.b[2] + 3.0)
+
+
+def scatter(net):
+    net.logits.b.scatter_nd_add([[1]], [2.0])
+
+
+def statistics(net):
+    net.bn1.moving_mean.assign_sub(tf.ones(16))
+
+
+def xla(net):
+    tf.function(lambda: net.logits.b.assign_add(tf.range(5, dtype=tf.float32)), jit_compile=True, autograph=False)()
+
+
+def train(net):
+    optimizer, x = Adam(net, 0.1), tf.ones((2, 28, 28, 3))
+
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(net(x, training=True)[:, 0])
+        optimizer.apply(tape.gradient(loss, list(optimizer.weights.values())), tf.constant(0, tf.int64))
+
+    tf.function(step, autograph=False)()
+
+
+def to_bfloat16(net):
+    net.policy = MIXED_BFLOAT16
+
+
+@pytest.mark.parametrize("change", [assign, assign_a_slice, scatter, statistics, xla, train, to_bfloat16])
+def test_a_change_of_the_weights_is_seen(change, images):
+    net = large()
+    predictor, some = Predictor(net, scaled), images(net, 6)
+    for _ in range(2):  # in place, where nothing is held of the old
+        before = predictor(some)
+        change(net)
+        after = predictor(some)
+        assert (before != after).any() or change is to_bfloat16
+        np.testing.assert_allclose(after, of_net(net, some), atol=0.03 if change is to_bfloat16 else 1e-5)
+
+
+@pytest.mark.parametrize("make", [tiny, large])
+def test_it_traces_once_for_a_few_images_and_once_for_many(make, images):
+    net, traced = make(), []
+
+    def shown(images):
+        traced.append(images.shape)
+        return scaled(images)
+
+    predictor = Predictor(net, shown)
+    for count in (1, 1, 7, 30, 1, 7, 9):
+        predictor(images(net, count))
+    assert [shape[0] for shape in traced] == [1, None]
