@@ -17,6 +17,7 @@ import platform
 import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def torch_eager(args: argparse.Namespace) -> Answer:
 def torch_frozen(args: argparse.Namespace) -> Answer:
     """Traced and frozen: constants, batch normalisation folded, fused."""
     torch, net = _torch(args)
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # still the fastest on one image
         traced = torch.jit.freeze(torch.jit.trace(net, torch.from_numpy(drawn_images(args))))
     return _of_torch(torch, traced)
 
