@@ -19,8 +19,6 @@ from rawcnn.run.record import OWN_NET, Record
 from rawcnn.train import checkpoints
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs, Seen
 
-WORTH_FOLDING = 100
-"""Images for which batch normalisation is folded: for fewer, folding takes longer than it saves."""
 Build = Chain | Callable[[], Chain] | None
 
 

@@ -8,7 +8,8 @@ from rawcnn.data.source import Labelled
 from rawcnn.errors import UsageError
 from rawcnn.nets.chain import Chain
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def net_and_source(function: Callable[P, R]) -> Callable[P, R]:
