@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rawcnn.report.markup import Markup, tag, text
+from rawcnn.report.markup import Markup, tag
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 40
@@ -205,9 +205,8 @@ def confusion_cells(
 
 def legend(*entries: tuple[str, str]) -> Markup:
     """A key: (class, words) each."""
-    return tag(
-        "p", [[tag("span", class_=f"key {class_}"), text(f" {words} ")] for class_, words in entries], class_="legend"
-    )
+    keys = [tag("span", tag("span", class_=f"key {class_}"), words, class_="entry") for class_, words in entries]
+    return tag("p", [[one, " "] for one in keys], class_="legend")
 
 
 def _number(value: Any) -> float:

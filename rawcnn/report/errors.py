@@ -96,7 +96,7 @@ def _mistake(
     if heat is not None:
         cam = images.overlaid(image, heat, LONGEST)
         parts.append(tag("img", src=cam, alt=f"Grad-CAM for {said}", class_="cam"))
-    told = f"{percent(p[pair.said])} {said}, {percent(p[pair.true])} {true}"
+    told = f"{said}: {percent(p[pair.said])}, {true}: {percent(p[pair.true])}"
     caption = tag("figcaption", told, tag("span", name, class_="file"))
     return tag("figure", tag("div", parts, class_="twins"), caption)
 

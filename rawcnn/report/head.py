@@ -1,10 +1,8 @@
 """The head of the page: what the run was, and how good its net is. It is the model card."""
 
-import platform
 from datetime import datetime, timezone
 
 import rawcnn
-from rawcnn.machine import cores
 from rawcnn.report.markup import Content, Markup, count, tag
 from rawcnn.report.measures import wilson
 from rawcnn.report.opened import OpenRun
@@ -41,8 +39,14 @@ def facts(run: OpenRun, tested: Tested | None) -> Markup:
     entries = [*_net(run), *_training(run), *_place(run)]
     commands = [("Train such a net", run.command()), ("Continue this run", run.command(resume=True))]
     short = [tag("div", tag("dt", name), tag("dd", value)) for name, value in entries]
-    long = [tag("div", tag("dt", name), tag("dd", tag("code", words)), class_="wide") for name, words in commands]
+    long = [tag("div", tag("dt", name), tag("dd", _command(words)), class_="wide") for name, words in commands]
     return tag("dl", short, long, class_="facts")
+
+
+def _command(words: str) -> Markup:
+    """A command whose lines break between flags, not within them."""
+    first, *flags = words.split(" --")
+    return tag("code", first, [[" ", tag("span", f"--{flag}")] for flag in flags])
 
 
 def _net(run: OpenRun) -> list[tuple[str, Content]]:
@@ -85,7 +89,7 @@ def _place(run: OpenRun) -> list[tuple[str, Content]]:
         ("Trained on", run.machine),
         ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
         ("Threads", str(run.settings.threads)),
-        ("This page", f"made {made} by rawcnn {rawcnn.__version__} on {platform.system()}, {count(cores(), 'core')}"),
+        ("This page", f"made {made} by rawcnn {rawcnn.__version__}"),
     ]
 
 

@@ -80,7 +80,7 @@ function startPlay(slider, show) {
 function toldOf(row) {
   if (row.epoch === 0) return "before training: the weights are random";
   const percent = (x) => (typeof x === "number" ? `${(100 * x).toFixed(2)} %` : "unknown");
-  const number = (x) => (typeof x === "number" ? x.toPrecision(4) : "unknown");
+  const number = (x) => (typeof x === "number" ? Number(x.toPrecision(4)) : "unknown");
   return (
     `training: loss ${number(row.train_loss)}, accuracy ${percent(row.train_accuracy)}; ` +
     `validation: loss ${number(row.val_loss)}, accuracy ${percent(row.val_accuracy)}; learning rate ${number(row.learning_rate)}`

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from rawcnn.errors import RawcnnError, RunError
 from rawcnn.files.whole import whole_file
@@ -74,7 +75,8 @@ def png_of(figure: Any) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a letter that no font has becomes a box; `fit` said so
-            figure.savefig(png, format="png")
+            figure.canvas.draw()  # `savefig` draws twice: once to find the layout, which the first drawing does too
+            Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).save(png, "PNG", dpi=(DPI, DPI))
     finally:
         log.setLevel(level)
     return png.getvalue()

@@ -71,6 +71,9 @@ def command(argv: list[str]) -> None:
     else:
         data = load_dataset(flags.dataset, flags.data_dir, class_names=flags.class_names, **options)
     tell(described(data, columns_of(sys.stdout)))
+    if flags.fit is None and flags.input_size is None and _oblong(data):
+        hint = "Nets take squares: see what --fit=squeeze, --fit=crop or --fit=pad makes of them."
+        tell(f"\n{wrapped(hint, columns_of(sys.stdout) or USUAL)}")
     try:
         path = save_look(data, flags.out, fit=flags.fit, size=flags.input_size, seed=flags.seed)
     except RawcnnError as error:
@@ -137,13 +140,14 @@ def _sizes(data: DataSet, width: int) -> str:
     )
     shapes = [np.mean(widths > heights), np.mean(widths == heights), np.mean(widths < heights)]
     percents = [f"{name} {fraction:.0%}" for name, fraction in zip(("wide", "square", "tall"), shapes, strict=True)]
-    lines = [wrapped(facts, width), ", ".join(percents), "", *_bars(np.minimum(heights, widths), width)]
-    if shapes[1] < 1:
-        lines += [
-            "",
-            wrapped("Nets take squares: see what --fit=squeeze, --fit=crop or --fit=pad makes of them.", width),
-        ]
-    return "\n".join(lines)
+    return "\n".join([wrapped(facts, width), ", ".join(percents), "", *_bars(np.minimum(heights, widths), width)])
+
+
+def _oblong(data: DataSet) -> bool:
+    """Whether some image is not a square."""
+    sizes = _file_sizes(data)
+    heights, widths = np.array([data.train.shape[:2]]).T if sizes is None else sizes.T
+    return bool((heights != widths).any())
 
 
 def _bars(lengths: NDArray[np.integer], width: int) -> list[str]:
@@ -187,7 +191,7 @@ def save_look(data: DataSet, path: StrPath, *, fit: str | None = None, size: int
     some = train.take(mixed(train.labels, MOST_IMAGES, seed))
     given = fit is not None or size is not None
     images = _given(some, fit, size) if given else _as_they_are(some)
-    how = f", as a net is given them ({images[0].shape[1]}x{images[0].shape[0]})" if given else ""
+    how = f", as a net is given them: --fit={fit or 'squeeze'}, {images[0].shape[0]} pixels a side" if given else ""
     columns = min(5, len(images))
     rows = -(-len(images) // columns)
     figure = new_figure(max(8.0, 2.2 * columns), 2.35 * rows + 4.2, f"{data.name}: {len(images)} training images{how}")
@@ -258,12 +262,15 @@ def _draw_classes(axes: Any, labels: NDArray[np.integer], names: tuple[str, ...]
 
 def _draw_sizes(axes: Any, sizes: NDArray[np.integer]) -> None:
     """How many images have which width and which height."""
+    from matplotlib.ticker import MaxNLocator
+
     edges = np.histogram_bin_edges(sizes, bins=24)
     for column, name, colour in ((1, "width", BLUE), (0, "height", VERMILION)):
         axes.hist(sizes[:, column], bins=edges, histtype="step", linewidth=2, color=colour, label=name)
     axes.set_title("sizes of all images", fontsize=11, color=INK, loc="left")
     axes.set_xlabel("pixels")
     axes.set_ylabel("images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
