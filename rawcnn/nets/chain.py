@@ -3,12 +3,13 @@
 import inspect
 import keyword
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
+from rawcnn.data.preprocess import Preprocess
 from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.layers import Layer
 from rawcnn.layers.arguments import check_call, check_shape
@@ -116,8 +117,9 @@ class Chain(tf.Module):
     Each row is an attribute under its own name, and that name is also its key in `endpoints`, in the names of its
     weights, in checkpoints and in the summary. `heads` are more classifiers for training only, each a `Chain` under a
     name of its own: `{"aux1": ("inception_4a", table)}` hangs a table on a row. `seed` decides all initial weights, row
-    by row from its name; `policy` decides the dtype of the computation (see `rawcnn.nets.precision`). Raises
-    `UsageError` naming the row that does not fit.
+    by row from its name; `policy` decides the dtype of the computation (see `rawcnn.nets.precision`). `expects` is what
+    the weights expect of the pixels, where the file that they were loaded from tells (see `load_weights`), else None.
+    Raises `UsageError` naming the row that does not fit.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Chain(tf.Module):
         if not isinstance(policy, Policy):
             raise UsageError(f"policy is a Policy, not {policy!r}: write policy=rawcnn.nets.precision.MIXED_BFLOAT16.")
         self.policy = policy
+        self.expects: Preprocess | None = None
         self._row_names: tuple[str, ...] = ()
         self._head_of: dict[str, str] = {}  # row -> the head that hangs on it
         shape = self.input_shape
@@ -207,6 +210,30 @@ class Chain(tf.Module):
         """(name, the row it hangs on, head)."""
         return ((name, at, getattr(self, name)) for at, name in self._head_of.items())
 
+    def rows_named(self, names: str | Iterable[str]) -> dict[str, tf.Module]:
+        """Rows and heads by name, in the order of the table. `names` has commas between, and two dots for a range.
+
+        Raises `UsageError` for a name that no row has, and for a range that runs backwards or names a head.
+
+        >>> from rawcnn.nets import NETS
+        >>> list(NETS["lenet5"]().rows_named("c1..s4,f6"))
+        ['c1', 's2', 'c3', 's4', 'f6']
+        """
+        rows, heads = list(self._row_names), list(self._head_of.values())
+        chosen: set[str] = set()
+        for text in names.split(",") if isinstance(names, str) else names:
+            first, dots, last = (word.strip() for word in text.partition(".."))
+            for name in (first, last) if dots else (first,):
+                if name in heads and dots:
+                    raise UsageError(f"{text!r} is no range: {name} is a head, which is named alone.")
+                if name not in (*rows, *heads):
+                    near = did_you_mean(name, [*rows, *heads])
+                    raise UsageError(f"There is no row {name!r}.{near} The net has {', '.join([*rows, *heads])}.")
+            if dots and rows.index(first) > rows.index(last):
+                raise UsageError(f"The range {text!r} runs backwards: write {last}..{first}.")
+            chosen |= set(rows[rows.index(first) : rows.index(last) + 1]) if dots else {first}
+        return {name: getattr(self, name) for name in (*rows, *heads) if name in chosen}
+
     def num_params(self) -> int:
         """Trainable parameters of all rows and heads."""
         return sum(layer.num_params() for _, layer in self.rows) + sum(head.num_params() for _, _, head in self.heads)
@@ -250,12 +277,14 @@ class Chain(tf.Module):
         children = dict(super()._trackable_children(save_type, **kwargs))
         return {**children, "__call__": self.as_function()} if save_type == "savedmodel" else children
 
-    def endpoints(self, x: tf.Tensor, *, training: bool = False, until: str | None = None) -> Endpoints:
+    def endpoints(
+        self, x: tf.Tensor, *, training: bool = False, until: str | None = None, frozen: Collection[str] = ()
+    ) -> Endpoints:
         """The pair (logits, endpoints): what `net(x)` gives, and the output of every row by name, in order.
 
         In training the endpoints also hold each head's logits under the head's name. With `until`, the rows after that
-        one are not computed, and its output stands in the place of the logits. Raises `UsageError` for an unknown row
-        and for images of another shape.
+        one are not computed, and its output stands in the place of the logits. Rows and heads in `frozen` compute as in
+        testing, also in training. Raises `UsageError` for an unknown row and for images of another shape.
 
         >>> from rawcnn.nets import NETS
         >>> logits, endpoints = NETS["lenet5"]().endpoints(tf.zeros((1, 32, 32, 1)))
@@ -272,11 +301,11 @@ class Chain(tf.Module):
         outputs: dict[str, tf.Tensor] = {}
         for name, layer in self.rows:
             with tf.name_scope(name):  # so that graphs and traces show the table's names
-                x = outputs[name] = layer(x, training=training)
+                x = outputs[name] = layer(x, training=training and name not in frozen)
             if training and name in self._head_of:
                 head = self._head_of[name]
                 with tf.name_scope(head):
-                    outputs[head] = getattr(self, head)(x, training=True)
+                    outputs[head] = getattr(self, head)(x, training=head not in frozen)
             if name == until:
                 break
         outputs[name] = tf.cast(x, self.policy.output)

@@ -43,8 +43,8 @@ class Loaded:
     note: str = ""
 
     def __str__(self) -> str:
-        told = [f"loaded {_range(self.rows)}"]
-        told += [f"kept {_range(self.kept)} as before ({_some(self.left_out)})"] if self.left_out else []
+        told = [f"loaded {in_words(self.rows)}"]
+        told += [f"kept {in_words(self.kept)} as before ({some(self.left_out)})"] if self.left_out else []
         return "; ".join([*told, self.note] if self.note else told)
 
 
@@ -54,9 +54,7 @@ def assign(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray
     Raises `RunError` that lists what is missing, unexpected or of another shape or kind in `where`.
     """
     if wrong := _misfits(variables, values):
-        raise RunError(
-            f"{where} does not fit this net: {_some(list(wrong.values()))}. Build the net it was saved from."
-        )
+        raise RunError(f"{where} does not fit this net: {some(list(wrong.values()))}. Build the net it was saved from.")
     _set(variables, values)
 
 
@@ -134,7 +132,8 @@ def load_weights(
     """Load what `save_weights` saved, or weights of Keras (`.h5`) or PyTorch (`.safetensors`); say what was loaded.
 
     Of other libraries, files of `keras.applications` VGG, of torchvision's AlexNet and VGG and of timm's VGG are known,
-    and nets with the same layers in the same order. Their weights need pixels of a certain scale: `Loaded.preprocess`.
+    and nets with the same layers in the same order. Their weights need pixels of a certain scale: `Loaded.preprocess`,
+    which the net notes as `net.expects`, and `fit`, `evaluate`, `predict` and `Run` then show it such pixels.
     `bgr` is for Keras alone, see `from_keras`. Which format a file has, its first bytes tell.
 
     All names and shapes must match. With `partial`, rows that fit are loaded and the others stay as they are: a file of
@@ -142,17 +141,28 @@ def load_weights(
     be read or does not fit, or if no row fits; nothing is loaded then. Raises `UsageError` for an `.h5` file without
     h5py.
     """
-    path, variables = os.path.expanduser(path), named_variables(net)
+    path = os.path.expanduser(path)
     try:
         arrays = _read(path)
-        foreign = Foreign(arrays, None, "", "")
+    except DataError as error:
+        raise _unreadable(path, error) from error
+    return take_arrays(net, arrays, os.fspath(path), partial=partial, bgr=bgr)
+
+
+def take_arrays(
+    net: tf.Module, arrays: Mapping[str, np.ndarray], path: str, *, partial: bool = False, bgr: bool | None = None
+) -> Loaded:
+    """`load_weights` from the arrays of a file that is read already; `path` is what errors call it."""
+    variables = named_variables(net)
+    foreign = Foreign(dict(arrays), None, "", "")
+    try:
         if is_keras(arrays):
             foreign = from_keras(arrays, net, bgr=bgr)
         elif is_torch(arrays):
             foreign = from_torch(arrays, net)
     except DataError as error:
         raise _unreadable(path, error) from error
-    if foreign.arrays is not arrays:
+    if others := is_keras(arrays) or is_torch(arrays):
         variables = {name: v for name, v in variables.items() if v.dtype.is_floating}  # others do not count dropout
     wrong = _misfits(variables, foreign.arrays)
     rows = list(dict.fromkeys(map(_row_of, variables)))
@@ -160,20 +170,22 @@ def load_weights(
     fitting = [row for row in rows if row not in misfit]
     if wrong and not (partial and fitting):
         differ = list(wrong.values())[: 4 if foreign.hint else None]
-        raise RunError(f"{path} does not fit this net: {_some(differ)}. {_remedy(foreign, fitting)}")
+        raise RunError(f"{path} does not fit this net: {some(differ)}. {_remedy(foreign, fitting)}")
     _set({name: v for name, v in variables.items() if _row_of(name) in fitting}, foreign.arrays)
-    if foreign.arrays is not arrays:
+    if others:
         for name, counter in named_variables(net).items():
             if name.endswith("/updates") and _row_of(name) in fitting:
                 counter.assign(ENOUGH)  # or the first batch of further training would replace the averages of the file
     kept = tuple(row for row in rows if row in misfit)
+    if isinstance(net, Chain) and (foreign.preprocess or not kept):
+        net.expects = foreign.preprocess
     return Loaded(tuple(fitting), kept, tuple(wrong.values()), foreign.preprocess, foreign.note)
 
 
 def _remedy(foreign: Foreign, fitting: Sequence[str]) -> str:
     if not fitting:
         return foreign.hint or "No row fits: build the net it was saved from."
-    return f"{foreign.hint or 'Build the net it was saved from.'} partial=True loads what fits: {_range(fitting)}."
+    return f"{foreign.hint or 'Build the net it was saved from.'} partial=True loads what fits: {in_words(fitting)}."
 
 
 def _misfits(variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -198,15 +210,17 @@ def _row_of(name: str) -> str:
     return name.rpartition("/")[0] or name
 
 
-def _range(rows: Sequence[str]) -> str:
-    """
-    >>> _range(["a", "b", "c", "d"]), _range(["a", "b"]), _range([])
+def in_words(rows: Sequence[str]) -> str:
+    """Names of rows, the first and the last where there are many.
+
+    >>> in_words(["a", "b", "c", "d"]), in_words(["a", "b"]), in_words([])
     ('4 rows, a ... d', 'a, b', 'nothing')
     """
     return ", ".join(rows) or "nothing" if len(rows) < 4 else f"{len(rows)} rows, {rows[0]} ... {rows[-1]}"
 
 
-def _some(told: Sequence[str]) -> str:
+def some(told: Sequence[str]) -> str:
+    """The first `NAMED` of some remarks, and how many more there are."""
     more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
     return "; ".join(told[:NAMED]) + more
 
@@ -229,7 +243,7 @@ def _kind(path: Path) -> str:
         if (path / "saved_model.pb").is_file():
             return "saved model"
         if found := sorted(file.name for file in path.iterdir() if file.suffix.lower() in (*SUFFIXES, ".h5")):
-            raise DataError(f"{path}: it is a directory. Give a file in it: {_some(found)}.")
+            raise DataError(f"{path}: it is a directory. Give a file in it: {some(found)}.")
     return kind_of(path)
 
 

@@ -77,6 +77,11 @@ def _training(run: OpenRun) -> list[tuple[str, Content]]:
         f"{count(now.batch_size or 0, 'image')} an update"
     )
     entries: list[tuple[str, Content]] = [("Trained", done), ("Recipe", recipe), ("Seed", str(now.seed))]
+    if now.weights:
+        entries.append(("First weights", f"{count(len(run.record.loaded), 'row')} from {now.weights}"))
+    if now.freeze:
+        until = "" if now.unfreeze_after is None else f", for {count(now.unfreeze_after, 'epoch')}"
+        entries.append(("Frozen", now.freeze + until))
     seconds = [row.seconds for row in history]
     if seconds:
         entries.append(("Time", f"{_duration(sum(seconds))} ({_duration(sum(seconds) / len(seconds))} an epoch)"))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from rawcnn.nets.chain import Chain
 from rawcnn.nets.predictor import Predictor
 from rawcnn.nets.weights import assign
 from rawcnn.ops.fast.forms import chosen_for, in_use
-from rawcnn.run.record import OWN_NET, Record
-from rawcnn.train import checkpoints
+from rawcnn.run.record import OWN_NET, Record, tested
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs, Seen
 
 Build = Chain | Callable[[], Chain] | None
@@ -74,19 +73,14 @@ def load_run(directory: str | os.PathLike[str], net: Build = None) -> Classifier
     that of. Raises `RunError` if there is no checkpoint, or the net is not the run's.
     """
     path = Path(directory).expanduser()
-    saved = checkpoints.newest(path) if path.is_dir() else None
-    if saved is None:
+    found = tested(path)
+    if found is None:
         what = "holds no checkpoint of rawcnn" if path.is_dir() else "does not exist"
         raise RunError(f"{path} {what}.{similar_path(path)} Train a net with rawcnn train --run={path}.")
-    record = Record.of(saved)
-    if record.stops_early and record.best:
-        saved = checkpoints.read(checkpoints.path_of(path, record.best.step))
+    saved, record = found
     chain = _built(net, record, path)
-    own, averages = (
-        {name.removeprefix(prefix): a for name, a in saved.arrays.items() if name.startswith(prefix)}
-        for prefix in ("net/", "averages/")
-    )
-    assign(named_variables(chain), own | averages, str(saved.path))
+    assign(named_variables(chain), saved.net_arrays(), str(saved.path))
+    chain.expects = replace(record.inputs.preprocess, resize=0)  # for `rc.evaluate` and further training
     return Classifier(chain, record.inputs, record.data.class_names, record)
 
 

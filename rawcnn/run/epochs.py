@@ -36,8 +36,9 @@ class Session:
         self.began = time.perf_counter()
         facts = DataFacts.of(data)
         self.record = Record(
-            self.settings, facts, ready.inputs, ready.net.input_shape, ready.shards, ready.changes.class_weights
-        )
+            self.settings, facts, ready.inputs, ready.net.input_shape, ready.shards, ready.changes.class_weights,
+            loaded=ready.pretrained.rows,
+        )  # fmt: skip
         if saved is not None:
             then = Record.of(saved)
             self._refuse_changes(saved, then)

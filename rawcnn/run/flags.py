@@ -15,6 +15,7 @@ HINTS = {
     "lr": "--learning_rate", "rate": "--learning_rate", "batch": "--batch_size", "bs": "--batch_size",
     "epoch": "--epochs", "data": "--data_dir", "dir": "--data_dir", "model": "--net", "network": "--net",
     "out": "--run", "output": "--run", "output_dir": "--run", "val": "--validation", "val_split": "--validation",
+    "pretrained": "--weights", "checkpoint": "--weights", "frozen": "--freeze", "finetune": "--weights and --freeze",
     "size": "--input_size", "image_size": "--input_size", "dtype": "--precision", "opt": "--optimizer",
     "gpu": "no flag: TensorFlow takes the GPUs that it finds; CUDA_VISIBLE_DEVICES hides them",
 }  # fmt: skip

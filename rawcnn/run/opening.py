@@ -1,19 +1,24 @@
 """The start of a run: threads, what is said about a resumed one, and the lines that say what is going to happen."""
 
+import math
 import sys
 from collections.abc import Collection, Mapping
 
 import tensorflow as tf
 
 from rawcnn.data.datasets import DataSet
+from rawcnn.layers.variables import named_weights
 from rawcnn.machine import cores, gpus, one_thread_per_op, processors
+from rawcnn.nets import NETS
 from rawcnn.nets.summary import summary
+from rawcnn.nets.weights import in_words
 from rawcnn.ops.fast import forms
 from rawcnn.run.output import tell
 from rawcnn.run.plan import Plan
 from rawcnn.run.progress import columns_of, narrowed, wrapped
 from rawcnn.run.settings import Settings
 from rawcnn.train.recipes import Recipe, choose_precision
+from rawcnn.train.step import unfrozen_weights
 
 BENDS = ("linear", "cosine", "warmup_cosine")
 """Schedules whose rates depend on the number of epochs from the first step on."""
@@ -124,4 +129,27 @@ def _training(ready: Plan, data: DataSet) -> str:
     if ready.inputs.whole is not None or height != width:  # not squares already
         fit = "crops of them" if ready.recipe.crop else FIT_WORDS[ready.inputs.fit or "squeeze"]
         what += f"\nthe net is given the images as {ready.inputs.size}x{ready.inputs.size} pixels: {fit}"
+    what += "".join(f"\n{line}" for line in (ready.pretrained.said, _frozen(ready)) if line)
     return f"{what}\ntested at the end: {tested}{averaged}, on {len(data.test):,} test images, {views}"
+
+
+def _frozen(ready: Plan) -> str:
+    """Which rows are not trained, and which learn more slowly."""
+    now, frozen = ready.settings, ready.state.frozen
+    lines = []
+    if now.loaded_rate_factor is not None:
+        lines = [f"rows that were loaded learn at {now.loaded_rate_factor:g} times the learning rate"]
+    if frozen:
+        rows = [name for name in (*(name for name, _ in ready.net.rows), *frozen) if name in frozen]
+        still = sum(math.prod(w.shape) for w in unfrozen_weights(ready.net, frozen).values())
+        until = "" if now.unfreeze_after is None else f"; all rows train after epoch {now.unfreeze_after}"
+        until += f" of {now.epochs}, so never" if now.unfreeze_after and now.unfreeze_after >= now.epochs else ""
+        lines.append(
+            f"frozen: {in_words(list(dict.fromkeys(rows)))}, which compute as in testing; {still:,} of "
+            f"{ready.net.num_params():,} parameters train{until}"
+        )
+        drawn = {name.rpartition("/")[0] for name in named_weights(ready.net) if name.partition("/")[0] in frozen}
+        drawn -= set(ready.pretrained.rows)
+        if drawn and (now.weights or now.net in NETS):  # nets of one's own may have been given weights before
+            lines.append(f"frozen as they were drawn, for nothing was loaded into them: {in_words(sorted(drawn))}")
+    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """From settings and data to all that trains: net, inputs, state, step and evaluators. Needs no command line."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -9,12 +9,12 @@ from rawcnn.data.datasets import DataSet
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Labelled
 from rawcnn.errors import UsageError, did_you_mean
-from rawcnn.layers.variables import named_weights
 from rawcnn.machine import cores, shards_of
 from rawcnn.nets import NETS, input_shape, precision
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.precision import FLOAT32
 from rawcnn.ops.fast import forms
+from rawcnn.run.pretrained import Pretrained, load
 from rawcnn.run.settings import Settings
 from rawcnn.train.changes import Changes, changes
 from rawcnn.train.evaluate import Evaluation
@@ -25,7 +25,7 @@ from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import RECIPES, SCHEDULES, Recipe, choose_precision, recipe_of
 from rawcnn.train.schedules import Schedule
 from rawcnn.train.simple import HEAD_WEIGHT, set_policy
-from rawcnn.train.step import TrainState, TrainStep, make_train_step
+from rawcnn.train.step import TrainState, TrainStep, frozen_rows, make_train_step, unfrozen_weights
 
 T = TypeVar("T")
 OWN = Recipe(Preprocess(), "adam", 0.001, 64)
@@ -50,6 +50,7 @@ class Plan:
     shards: int
     per_epoch: int
     changes: Changes
+    pretrained: Pretrained
 
     def train(self, source: Labelled, **more: Any) -> Iterator[Progress]:
         """Train on `source` as planned, from wherever the state stands; `more` goes to `train_epochs`."""
@@ -76,11 +77,13 @@ def plan(
     net: Chain | None = None,
     recipe: Recipe | None = None,
     shards: int | None = None,
+    pretrained: Pretrained | None = None,
 ) -> Plan:
     """Assemble a run of `settings` on `data`; `net` and `recipe` in the place of those that the settings name.
 
-    A batch is computed in `shards` side by side, by default as many as pay. Step and evaluators use the forms of ops
-    that `settings.forms` chooses.
+    A batch is computed in `shards` side by side, by default as many as pay. `pretrained` is what a resumed run began
+    with; without it the weights that the settings name are loaded. They decide what the net is shown. Step and
+    evaluators use the forms of ops that `settings.forms` chooses.
 
     Raises `UsageError` if settings, net and data do not fit each other.
 
@@ -101,6 +104,11 @@ def plan(
     elif net.policy.compute != policy.compute:
         set_policy(net, policy)
     _check_net(net, data)
+    frozen_rows(net, settings.freeze or "")  # a wrong name is told before weights are read
+    if pretrained is None:
+        names = data.train.class_names
+        pretrained = load(net, settings.weights, names) if settings.weights else Pretrained(preprocess=net.expects)
+    recipe = replace(recipe, preprocess=pretrained.preprocess or recipe.preprocess)
     inputs = Inputs.of(
         recipe,
         data.train,
@@ -127,8 +135,7 @@ def plan(
     shards = shards or shards_for(settings, recipe)
     per_epoch = steps_per_epoch(data.train, batch_size)
     schedule = SCHEDULES[_set(settings.schedule)](rate, settings.epochs * per_epoch, per_epoch)
-    optimizer = OPTIMIZERS[_set(settings.optimizer)](named_weights(net), schedule, weight_decay=recipe.weight_decay)
-    state = TrainState(net, optimizer, decay=_set(settings.average))
+    state = _state(settings, recipe, net, schedule, per_epoch, pretrained.rows)
     train_step = make_train_step(
         state,
         more.loss,
@@ -141,7 +148,26 @@ def plan(
     train_step = forms.under(settings.forms, train_step)
     validate = forms.under(settings.forms, inputs.evaluator(net, loss, shards=shards))
     test = forms.under(settings.forms, inputs.tester(net, loss, settings.crops, shards=shards))
-    return Plan(settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, more)
+    return Plan(
+        settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, more, pretrained
+    )  # fmt: skip
+
+
+def _state(
+    settings: Settings, recipe: Recipe, net: Chain, schedule: Schedule, per_epoch: int, loaded: Collection[str]
+) -> TrainState:
+    """Net and optimizer: no slots for rows that are never trained, and a rate of their own for loaded ones."""
+    frozen, until = frozen_rows(net, settings.freeze or ""), settings.unfreeze_after
+    weights = unfrozen_weights(net, frozen if until is None else ())
+    slower = [name for name in weights if name.rpartition("/")[0] in loaded]
+    optimizer = OPTIMIZERS[_set(settings.optimizer)](
+        weights,
+        schedule,
+        weight_decay=recipe.weight_decay,
+        rate_factors=dict.fromkeys(slower, settings.loaded_rate_factor or 1.0),
+    )
+    frozen_steps = None if until is None else until * per_epoch
+    return TrainState(net, optimizer, decay=_set(settings.average), freeze=frozen, frozen_steps=frozen_steps)
 
 
 def recipe_for(settings: Settings, net: Chain | None = None) -> Recipe:

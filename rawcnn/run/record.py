@@ -4,6 +4,7 @@ import platform
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from rawcnn import machine
 from rawcnn.data.datasets import DataSet
 from rawcnn.errors import RunError, UsageError
 from rawcnn.run.settings import Settings
-from rawcnn.train import schedules
+from rawcnn.train import checkpoints, schedules
 from rawcnn.train.checkpoints import Checkpoint
 from rawcnn.train.inputs import Inputs
 
@@ -89,6 +90,7 @@ class Record:
     `best` is the epoch with the best validation accuracy so far, None without validation images or before the first.
     `shards` are those of a batch, computed side by side. `class_weights` are those in the training loss, as they were
     when the run began.
+    `loaded` are the rows whose first weights came from `Settings.weights`.
     """
 
     settings: Settings
@@ -100,6 +102,7 @@ class Record:
     sums: Sums = Sums()
     history: tuple[Epoch, ...] = ()
     best: Epoch | None = None
+    loaded: tuple[str, ...] = ()
 
     @property
     def stops_early(self) -> bool:
@@ -122,6 +125,7 @@ class Record:
             "sums": asdict(self.sums),
             "history": [asdict(row) for row in self.history],
             "best": None if self.best is None else asdict(self.best),
+            "loaded": list(self.loaded),
         }
 
     @staticmethod
@@ -140,6 +144,20 @@ class Record:
             raise RunError(
                 f"{saved.path} holds a damaged record ({error}): delete it, and the checkpoint before it is used."
             ) from None
+
+
+def tested(directory: Path) -> tuple[Checkpoint, Record] | None:
+    """The newest sound checkpoint of the run in `directory`, or that of its best epoch if it stopped early.
+
+    None if there is no run. Raises `RunError` if all checkpoints are damaged.
+    """
+    saved = checkpoints.newest(directory) if directory.is_dir() else None
+    if saved is None:
+        return None
+    record = Record.of(saved)
+    if record.stops_early and record.best:
+        saved = checkpoints.read(checkpoints.path_of(directory, record.best.step))
+    return saved, record
 
 
 def is_better(row: Epoch, best: Epoch | None) -> bool:
@@ -179,6 +197,7 @@ def _record(document: Mapping[str, Any]) -> Record:
         sums=_of(Sums, document["sums"]),
         history=tuple(_of(Epoch, row) for row in document["history"]),
         best=None if document["best"] is None else _of(Epoch, document["best"]),
+        loaded=tuple(map(str, document["loaded"])),
     )
 
 

@@ -10,7 +10,7 @@ from rawcnn.data.datasets import NAMES as DATASETS
 from rawcnn.errors import UsageError
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
-from rawcnn.run import opening, signals
+from rawcnn.run import opening, pretrained, signals
 from rawcnn.run.directory import FLAGS, RunDir, read_flags, unused_name
 from rawcnn.run.ending import Result
 from rawcnn.run.epochs import Session
@@ -83,13 +83,16 @@ class Run:
             recipe = recipe_for(self.settings, self._own)
             self.settings = settle(self.settings, recipe, self._own)
             opening.use_threads(self.settings, recipe)
+            if self.settings.weights and saved is None:
+                pretrained.check_there(self.settings.weights)
             data = data_of(self._data, self.settings, None if self._own is None else self._own.input_shape)
             if data.name in DATASETS:
                 self.settings = replace(self.settings, dataset=data.name)
             if directory is None:
                 self.where = replace(self.where, run=str(unused_name(self.settings.net, data.name)))
                 directory = stack.enter_context(self._directory())
-            ready = plan(self.settings, data, net=self._own, recipe=recipe)
+            began = None if saved is None else pretrained.of_record(Record.of(saved))
+            ready = plan(self.settings, data, net=self._own, recipe=recipe, pretrained=began)
             self.session = Session(directory, data, ready, saved)
             self.result = self.session.run()
             return self.result

@@ -127,6 +127,18 @@ class Settings:
     )  # fmt: skip
     balanced_sampling: bool = setting(False, DATA, "Show each class equally often in an epoch.")
 
+    weights: str | None = setting(
+        None, TRAINING, "Begin with these weights: the directory of a run, or a .npz, .safetensors or Keras's .h5. "
+        "Rows that fit are loaded, and the others begin as always.", path=True,
+    )  # fmt: skip
+    freeze: str | None = setting(
+        None, TRAINING, "Rows that are not trained, by name: conv1..conv5,fc6. They compute as in testing."
+    )
+    unfreeze_after: int | None = setting(None, TRAINING, "Train all rows after so many epochs.", low=1)
+    loaded_rate_factor: float | None = setting(
+        None, TRAINING, "What the learning rate is multiplied by in rows that were loaded from `weights`, as in 0.1.",
+        low=1e-9, high=1.0,
+    )  # fmt: skip
     recipe: str | None = setting(None, TRAINING, "How to train: paper, course or ours, as far as the net has them.")
     schedule: str | None = setting(
         None, TRAINING, "How the learning rate falls; by default as the recipe says.", choices=tuple(SCHEDULES)
@@ -197,7 +209,16 @@ class Settings:
             )
         if self.distort and self.augment:
             raise UsageError("distort and augment exclude each other: choose one.")
-        for name in ("data_dir", "class_names", "class_weights"):  # a run may be resumed from another directory
+        if self.unfreeze_after and not self.freeze:
+            raise UsageError("unfreeze_after needs freeze: the rows that are trained later.")
+        if self.loaded_rate_factor is not None and not self.weights:
+            raise UsageError("loaded_rate_factor needs weights: it is for the rows that are loaded.")
+        for name in (
+            "data_dir",
+            "class_names",
+            "class_weights",
+            "weights",
+        ):  # a run may be resumed from another directory
             path = getattr(self, name)
             if path and "://" not in path and not (name == "class_weights" and path == BALANCED):
                 object.__setattr__(self, name, os.path.abspath(path))

@@ -41,6 +41,14 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
     meta: dict[str, Any]
 
+    def net_arrays(self) -> dict[str, np.ndarray]:
+        """The net's variables by name; where the run averages them, the averages: what its tests are of."""
+        own, averages = (
+            {name.removeprefix(prefix): a for name, a in self.arrays.items() if name.startswith(prefix)}
+            for prefix in ("net/", "averages/")
+        )
+        return own | averages
+
     def restore(self, state: TrainState) -> None:
         """Give every variable of `state` its saved value; raises `RunError` unless all names and shapes agree."""
         assign(named_variables(state), self.arrays, str(self.path))

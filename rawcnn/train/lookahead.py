@@ -1,11 +1,11 @@
 """Lookahead: weights that explore, and slow weights that follow them and take them back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from rawcnn.errors import UsageError
-from rawcnn.train.optimizers import Optimizer
+from rawcnn.train.optimizers import Gradients, Optimizer
 from rawcnn.train.schedules import Schedule, constant
 
 
@@ -38,13 +38,13 @@ class Lookahead(Optimizer):
         for name, slow in self.slots["slow"].items():
             slow.assign(inner.weights[name])
 
-    def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor | int) -> None:
+    def apply(self, gradients: Gradients, step: tf.Tensor | int, updates: tf.Tensor | int | None = None) -> None:
         """One update of `inner`, and if it is the last of `every` a step of the slow weights."""
-        self.inner.apply(gradients, step)
+        self.inner.apply(gradients, step, updates)
         step = tf.convert_to_tensor(step)
         due = (step + 1) % self.every == 0
         share = tf.where(due, self.share(step), 0.0)
-        for name, weight in self._weights.items():
-            slow = self.slots["slow"][name]
+        for name in gradients if isinstance(gradients, Mapping) else self._weights:
+            weight, slow = self._weights[name], self.slots["slow"][name]
             slow.assign_add(share * (weight - slow))
             weight.assign(tf.where(due, slow, weight))

@@ -2,7 +2,7 @@
 
 The first argument says what is trained: a net, one of its rows, or a mapping of weights, rows or nets by name. Weights
 that the optimizer is not given stay as they are, and a training step computes no gradient for them:
-`Adam(net.logits)` trains the last row alone, `Adam({"conv5": net.conv5, "logits": net.logits})` two of them.
+`Adam(net.logits)` trains the last row alone, `Adam(net.rows_named("conv5..logits"))` all from conv5 on.
 
 `optimizer.apply(gradients, step)` updates the weights; `step` counts the updates already made, and decides the learning
 rate and Adam's bias correction, so an optimizer has no hidden state apart from its slots.
@@ -14,18 +14,21 @@ array([0.8], dtype=float32)
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from rawcnn.errors import UsageError
 from rawcnn.layers.variables import named_weights
+from rawcnn.nets.chain import Chain
 from rawcnn.train.muon import orthogonalised
 from rawcnn.train.schedules import Schedule, constant
 
 Trained: TypeAlias = tf.Module | Mapping[str, Any]
 """A net, a row, or weights, rows or nets by name."""
+Gradients: TypeAlias = Sequence[tf.Tensor] | Mapping[str, tf.Tensor]
+Factors: TypeAlias = Mapping[str, float]
 
 
 class Optimizer(tf.Module):
@@ -33,15 +36,28 @@ class Optimizer(tf.Module):
 
     `learning_rate` is a number above 0, or a schedule (see `rawcnn.train.schedules`). `weight_decay` times the weight
     is added to the gradient of every weight called `w`, and to nothing else: L2 on weights, not on biases nor on batch
-    normalisation's gamma and beta (Krizhevsky et al. 2012, section 5). `factor`, a variable, multiplies the learning
-    rate; code that divides the rate by 10 on a plateau sets it. Raises `UsageError` if there is nothing to train.
+    normalisation's gamma and beta (Krizhevsky et al. 2012, section 5). `rate_factors` gives rows a learning rate of
+    their own: `{"conv1..conv5": 0.1}` a tenth of the others'. `factor`, a variable, multiplies all rates; code that
+    divides the rate by 10 on a plateau sets it. Raises `UsageError` if there is nothing to train, and for rows that are
+    not trained.
+
+    >>> from rawcnn.nets import NETS
+    >>> optimizer = Adam(NETS["lenet5"](), 0.001, rate_factors={"c1..c5": 0.1})
     """
 
     slot_names: tuple[str, ...] = ()
 
-    def __init__(self, trained: Trained, learning_rate: float | Schedule = 0.01, *, weight_decay: float = 0.0):
+    def __init__(
+        self,
+        trained: Trained,
+        learning_rate: float | Schedule = 0.01,
+        *,
+        weight_decay: float = 0.0,
+        rate_factors: Factors | None = None,
+    ):
         super().__init__(name=type(self).__name__.lower())
         self._weights = _weights_of(trained, type(self).__name__)
+        self._rate_factors = _by_weight(rate_factors or {}, trained, self._weights)
         self.learning_rate = learning_rate if callable(learning_rate) else constant(checked_rate(learning_rate))
         self.weight_decay = weight_decay
         self.factor = tf.Variable(1.0, trainable=False, name=f"{self.name}/factor")
@@ -58,24 +74,35 @@ class Optimizer(tf.Module):
         """The weights that are trained, by name."""
         return dict(self._weights)
 
-    def apply(self, gradients: Sequence[tf.Tensor], step: tf.Tensor | int) -> None:
-        """One update; `gradients` in the order of `weights`. Raises `UsageError` that names a weight without one."""
-        if len(gradients) != len(self._weights):
-            raise UsageError(
-                f"There are {len(gradients)} gradients for {len(self._weights)} weights: give one for each."
-            )
-        check_gradients(self._weights, gradients)
+    def apply(self, gradients: Gradients, step: tf.Tensor | int, updates: tf.Tensor | int | None = None) -> None:
+        """One update; `gradients` in the order of `weights`, or by name: weights without one then stay as they are.
+
+        `updates` counts the updates that these weights have had before, where that is not `step`. Raises `UsageError`
+        that names a weight without a gradient.
+        """
+        if not isinstance(gradients, Mapping):
+            if len(gradients) != len(self._weights):
+                raise UsageError(
+                    f"There are {len(gradients)} gradients for {len(self._weights)} weights: give one for each."
+                )
+            gradients = dict(zip(self._weights, gradients, strict=True))
+        check_gradients(gradients, list(gradients.values()))
         rate = self.learning_rate(tf.convert_to_tensor(step)) * self.factor
-        for (name, weight), gradient in zip(self._weights.items(), gradients, strict=True):
+        updates = step if updates is None else updates
+        for name, gradient in gradients.items():
+            weight, own = self._weights[name], self._rate_factors.get(name, 1.0)
             if self.weight_decay and name.rpartition("/")[2] == "w":
                 gradient += self.weight_decay * weight
-            self._update(weight, gradient, rate, step, *(self.slots[slot][name] for slot in self.slot_names))
+            slots = (self.slots[slot][name] for slot in self.slot_names)
+            self._update(weight, gradient, rate if own == 1 else own * rate, updates, *slots)
 
-    def _update(self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, *slots: tf.Variable) -> None:
+    def _update(
+        self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, updates: tf.Tensor, *slots: tf.Variable
+    ) -> None:
         raise TypeError(f"{type(self).__name__} has no update rule.")
 
 
-def check_gradients(weights: Mapping[str, tf.Variable], gradients: Sequence[tf.Tensor | None]) -> None:
+def check_gradients(weights: Iterable[str], gradients: Sequence[tf.Tensor | None]) -> None:
     """Raise `UsageError` naming the weights whose gradient is None: those that the loss does not depend on."""
     if missing := [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]:
         raise UsageError(
@@ -95,6 +122,25 @@ def _weights_of(trained: Trained, kind: str) -> dict[str, tf.Variable]:
     return weights
 
 
+def _by_weight(rate_factors: Factors, trained: Trained, weights: Mapping[str, tf.Variable]) -> dict[str, float]:
+    """The factor of each weight that has one, by name; rows are named as `Chain.rows_named` takes them."""
+    found: dict[str, float] = {}
+    for names, factor in rate_factors.items():
+        if isinstance(factor, bool) or not math.isfinite(factor) or factor <= 0:
+            raise UsageError(f"The rate factor of {names} is a number above 0, not {factor}.")
+        meant = _below(names, weights)
+        if not meant and isinstance(trained, Chain):
+            meant = [weight for row in trained.rows_named(names) for weight in _below(row, weights)]
+        elif not meant:
+            raise UsageError(f"rate_factors names {names!r}, which this optimizer does not train.")
+        found |= dict.fromkeys(meant, factor)
+    return found
+
+
+def _below(row: str, weights: Iterable[str]) -> list[str]:
+    return [name for name in weights if name == row or name.startswith(f"{row}/")]
+
+
 def checked_rate(learning_rate: float) -> float:
     """`learning_rate`; raises `UsageError` unless it is a number above 0."""
     if isinstance(learning_rate, bool) or not math.isfinite(learning_rate) or learning_rate <= 0:
@@ -105,7 +151,9 @@ def checked_rate(learning_rate: float) -> float:
 class SGD(Optimizer):
     """Stochastic gradient descent: `w -= lr * g`."""
 
-    def _update(self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, *slots: tf.Variable) -> None:
+    def _update(
+        self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, updates: tf.Tensor, *slots: tf.Variable
+    ) -> None:
         tf.raw_ops.ResourceApplyGradientDescent(var=weight.handle, alpha=rate, delta=g)
 
 
@@ -122,11 +170,14 @@ class Momentum(Optimizer):
         momentum: float = 0.9,
         *,
         weight_decay: float = 0.0,
+        rate_factors: Factors | None = None,
     ):
-        super().__init__(trained, learning_rate, weight_decay=weight_decay)
+        super().__init__(trained, learning_rate, weight_decay=weight_decay, rate_factors=rate_factors)
         self.momentum = momentum
 
-    def _update(self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, *slots: tf.Variable) -> None:
+    def _update(
+        self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, updates: tf.Tensor, *slots: tf.Variable
+    ) -> None:
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=weight.handle,
             accum=slots[0].handle,
@@ -146,7 +197,7 @@ class Nesterov(Momentum):
 class Adam(Optimizer):
     """Step sizes from running means of the gradient and of its square (Kingma & Ba 2015, algorithm 1).
 
-    In the form of its section 2, in which the bias corrections are part of the step size, with t = step + 1:
+    In the form of its section 2, in which the bias corrections are part of the step size, with t = updates + 1:
 
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
@@ -166,12 +217,15 @@ class Adam(Optimizer):
         epsilon: float = 1e-7,
         *,
         weight_decay: float = 0.0,
+        rate_factors: Factors | None = None,
     ):
-        super().__init__(trained, learning_rate, weight_decay=weight_decay)
+        super().__init__(trained, learning_rate, weight_decay=weight_decay, rate_factors=rate_factors)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
-    def _update(self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, *slots: tf.Variable) -> None:
-        t = tf.cast(step + 1, tf.float32)
+    def _update(
+        self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, updates: tf.Tensor, *slots: tf.Variable
+    ) -> None:
+        t = tf.cast(updates + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=weight.handle,
             m=slots[0].handle,
@@ -219,12 +273,15 @@ class Muon(Optimizer):
         others_momentum: float = 0.85,
         biases: float = 64.0,
         weight_decay: float = 0.0,
+        rate_factors: Factors | None = None,
     ):
-        super().__init__(trained, learning_rate)  # its `weight_decay` is another one: 0
+        super().__init__(trained, learning_rate, rate_factors=rate_factors)  # its `weight_decay` is another one: 0
         self.momentum, self.others, self.others_momentum = momentum, others, others_momentum
         self.biases, self.decay = biases, weight_decay
 
-    def _update(self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, step: tf.Tensor, *slots: tf.Variable) -> None:
+    def _update(
+        self, weight: tf.Variable, g: tf.Tensor, rate: tf.Tensor, updates: tf.Tensor, *slots: tf.Variable
+    ) -> None:
         v = slots[0]
         if weight.shape.rank == 4:
             v.assign(self.momentum * v + g)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import tensorflow as tf
+
 from rawcnn.data.augment import pca_lighting, photometric, reflected_shift
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment
@@ -17,6 +19,7 @@ from rawcnn.machine import OTHER, matrix_hardware
 from rawcnn.nets import precision
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16, Policy
 from rawcnn.train import schedules
+from rawcnn.train.optimizers import OPTIMIZERS, Optimizer, checked_rate
 from rawcnn.train.schedules import Schedule
 
 
@@ -196,3 +199,25 @@ def recipe_of(net: str, name: str | None = None) -> Recipe:
     if name not in recipes:
         raise UsageError(f"{net} has no recipe {name!r}: choose {' or '.join(recipes)}.")
     return recipes[name]
+
+
+def optimizer_of(
+    weights: Mapping[str, tf.Variable],
+    recipe: Recipe,
+    optimizer: str | Optimizer | None,
+    learning_rate: float | Schedule | None,
+    epochs: int,
+    per_epoch: int,
+) -> Optimizer:
+    """The optimizer that is given, or one of that name with the recipe's learning rate, schedule and weight decay."""
+    if isinstance(optimizer, Optimizer):
+        if learning_rate is not None:
+            raise UsageError("The optimizer that is given has a learning rate: leave learning_rate out.")
+        return optimizer
+    name = recipe.optimizer if optimizer is None else optimizer
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        raise UsageError(f"optimizer is one of {', '.join(OPTIMIZERS)}, or is made, as in Adam(net), not {name!r}.")
+    rate = recipe.learning_rate if learning_rate is None else learning_rate
+    if not callable(rate):
+        rate = SCHEDULES[recipe.schedule](checked_rate(rate), epochs * per_epoch, per_epoch)
+    return OPTIMIZERS[name](weights, rate, weight_decay=recipe.weight_decay)

@@ -5,7 +5,7 @@ net. `make_train_step`, `TrainState` and `train_epochs` are the stratum below, f
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,11 +28,11 @@ from rawcnn.train.evaluate import EvalStep, Evaluation, make_eval_step
 from rawcnn.train.evaluate import evaluate as evaluate_with
 from rawcnn.train.fit import Progress, steps_per_epoch, train_epochs
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs
-from rawcnn.train.losses import LOSSES, Loss, softmax_cross_entropy
-from rawcnn.train.optimizers import OPTIMIZERS, Optimizer, checked_rate
-from rawcnn.train.recipes import SCHEDULES, Recipe, choose_precision
+from rawcnn.train.losses import LOSSES, Loss
+from rawcnn.train.optimizers import Optimizer
+from rawcnn.train.recipes import Recipe, choose_precision, optimizer_of
 from rawcnn.train.schedules import Schedule
-from rawcnn.train.step import TrainState, TrainStep, make_train_step
+from rawcnn.train.step import TrainState, TrainStep, frozen_rows, make_train_step, unfrozen_weights
 
 HEAD_WEIGHT = 0.3
 """What a head's loss counts unless the recipe says otherwise (Szegedy et al. 2014, section 5)."""
@@ -80,6 +80,8 @@ def fit(
     class_weights: Weights | None = None,
     balanced_sampling: bool = False,
     accumulate: int = 1,
+    freeze: str | Iterable[str] = (),
+    unfreeze_after: int | None = None,
     precision: str = "auto",
     shards: int | None = None,
     pause_every: int | None = None,
@@ -99,8 +101,12 @@ def fit(
         brings its own learning rate and trains only the weights it was given.
       learning_rate: the highest one, which falls as the recipe's schedule says, or a schedule of your own.
       loss: a name in `rawcnn.train.losses.LOSSES`, or a function of logits and labels that gives `[N]`.
-      preprocess: from pixels in 0 ... 255 to the net's input. `evaluate` and `predict` use it too.
+      preprocess: from pixels in 0 ... 255 to the net's input. `evaluate` and `predict` use it too. By default what the
+        weights that were loaded expect (`net.expects`), or else the recipe's.
       recipe: such as `recipe_of("lenet5")`; the arguments above and below come before it.
+      freeze: rows that are not trained, as in "conv1..conv5,fc6". They compute as in testing, and no gradient goes
+        through the rows below the first one that is trained; see `TrainState`.
+      unfreeze_after: train all rows after so many epochs.
       augment: changes the images of a batch; "trivial" is `trivial_augment`. crop: takes a training view of each image;
         see `rawcnn.data.views`.
       erase: the fraction of the images (0 ... 1) of which a rectangle is covered with noise, see `random_erasing`.
@@ -124,7 +130,7 @@ def fit(
     how = recipe or Recipe()
     how = replace(
         how,
-        preprocess=preprocess or how.preprocess,
+        preprocess=preprocess or net.expects or how.preprocess,
         batch_size=batch_size or min(how.batch_size, len(train)),
         crop=crop or how.crop,
         head_weights=how.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
@@ -132,6 +138,9 @@ def fit(
     check_fit(net, train)
     if validation is not None:
         check_same_classes(train, validation, "validation")
+    if unfreeze_after is not None and not (freeze and unfreeze_after >= 1):
+        raise UsageError("unfreeze_after is a number of epochs, 1 or more, and needs freeze: the rows to train later.")
+    frozen = frozen_rows(net, freeze)
     shown = Shown(how, _loss(loss or how.loss), train.shape)
     more = changes(
         train,
@@ -147,11 +156,19 @@ def fit(
         accumulate=accumulate,
     )
     remark = _set_precision(net, precision, how)
-    net._shown = shown
+    remark += "; pixels as the loaded weights expect them" if net.expects and not preprocess else ""
+    net._shown, net.expects = shown, None if preprocess else net.expects
     per_epoch = steps_per_epoch(train, how.batch_size)
     if epochs < 1:
         raise UsageError(f"{epochs} epochs train nothing: give 1 or more.")
-    state = TrainState(net, _optimizer(net, how, optimizer, learning_rate, epochs, per_epoch), decay=how.average)
+    weights = unfrozen_weights(net, frozen if unfreeze_after is None else ())
+    state = TrainState(
+        net,
+        optimizer_of(weights, how, optimizer, learning_rate, epochs, per_epoch),
+        decay=how.average,
+        freeze=frozen,
+        frozen_steps=None if unfreeze_after is None else unfreeze_after * per_epoch,
+    )
     step = make_train_step(
         state,
         more.loss,
@@ -214,8 +231,8 @@ def _fit(
 def evaluate(net: Chain, source: Labelled, *, recipe: Recipe | None = None) -> Evaluation:
     """Mean loss, accuracy (0 ... 1) and class probabilities `[N, K]` of all images of `source`, in their order.
 
-    Images are shown to the net as `fit` showed them. A net that `fit` did not train, such as one whose weights were
-    loaded, needs the `recipe` it was trained with, unless that is `Recipe()`: pixels scaled to 0 ... 1.
+    Images are shown to the net as `fit` showed them, or as loaded weights expect them (`net.expects`). Other nets that
+    `fit` did not train need the `recipe` they were trained with, unless that is `Recipe()`: pixels scaled to 0 ... 1.
     Raises `UsageError` for images of another size or other channels than those the net was trained on.
     """
     shown = _shown(net, recipe)
@@ -270,28 +287,6 @@ def _loss(loss: str | Loss) -> Loss:
     return LOSSES[loss]
 
 
-def _optimizer(
-    net: Chain,
-    recipe: Recipe,
-    optimizer: str | Optimizer | None,
-    learning_rate: float | Schedule | None,
-    epochs: int,
-    per_epoch: int,
-) -> Optimizer:
-    """The optimizer that is given, or one of that name with the recipe's learning rate, schedule and weight decay."""
-    if isinstance(optimizer, Optimizer):
-        if learning_rate is not None:
-            raise UsageError("The optimizer that is given has a learning rate: leave learning_rate out.")
-        return optimizer
-    name = recipe.optimizer if optimizer is None else optimizer
-    if not isinstance(name, str) or name not in OPTIMIZERS:
-        raise UsageError(f"optimizer is one of {', '.join(OPTIMIZERS)}, or is made, as in Adam(net), not {name!r}.")
-    rate = recipe.learning_rate if learning_rate is None else learning_rate
-    if not callable(rate):
-        rate = SCHEDULES[recipe.schedule](checked_rate(rate), epochs * per_epoch, per_epoch)
-    return OPTIMIZERS[name](net, rate, weight_decay=recipe.weight_decay)
-
-
 def _set_precision(net: Chain, name: str, recipe: Recipe) -> str:
     """Let `net` compute in the precision of that name; returns which it is, and why."""
     if name == "auto" and net.policy != FLOAT32:
@@ -325,10 +320,13 @@ def _inputs(net: Chain, shown: Shown, source: Labelled) -> Inputs:
 
 def _shown(net: Chain, recipe: Recipe | None) -> Shown:
     noted: Shown | None = getattr(net, "_shown", None)
-    if noted is not None and (recipe is None or noted.recipe == recipe):
-        return noted
-    net._shown = Shown(Recipe(), softmax_cross_entropy) if recipe is None else Shown(recipe, _loss(recipe.loss))
-    return net._shown
+    wanted = None if recipe is None else replace(recipe, preprocess=net.expects or recipe.preprocess)
+    if noted is None or wanted not in (None, noted.recipe):
+        noted = Shown(wanted or Recipe(), _loss((wanted or Recipe()).loss))
+    if net.expects is not None and net.expects != noted.recipe.preprocess:
+        noted = Shown(replace(noted.recipe, preprocess=net.expects), noted.loss, noted.shape)
+    net._shown = noted
+    return noted
 
 
 def _check_shape(net: Chain, shown: Shown, source: Labelled) -> None:

@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 LINES = {
     "train_lenet": 60, "train_cifar": 60, "train_alexnet": 60, "train_vgg": 60, "train_googlenet": 60,
     "use_layers": 39, "lenet_raw": 79, "classify": 60,
-    "train_own_net": 60, "own_loop": 60,
+    "train_own_net": 60, "own_loop": 60, "fine_tune": 60,
 }  # fmt: skip
 
 
@@ -86,6 +86,13 @@ def test_a_loop_of_ones_own_learns(tmp_path, monkeypatch, capsys):
     accuracy = load("own_loop").main(count=600, epochs=6)
     assert accuracy > 0.3 and "epoch 6  loss" in capsys.readouterr().out
     assert (tmp_path / "own_loop.npz").is_file()
+
+
+def test_fine_tuning_beats_training_from_scratch(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    accuracies = load("fine_tune").main(count=1500)
+    assert accuracies["fine-tuned"] > accuracies["from scratch"] + 0.02
+    assert "loaded conv1, conv2; kept logits as before" in capsys.readouterr().out
 
 
 @pytest.mark.slow
