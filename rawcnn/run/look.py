@@ -62,7 +62,9 @@ def command(argv: list[str]) -> None:
     """Show the data set that `argv` names."""
     told, words = read_flags(argv, LookFlags, usage=USAGE)
     if words:
-        raise UsageError(f"{words[0]!r} is no flag: name a folder with --data_dir={words[0]}. See rawcnn look --help.")
+        raise UsageError(
+            f"{words[0]!r} is not a flag: name a folder with --data_dir={words[0]}. See rawcnn look --help."
+        )
     flags = LookFlags(**told)
     options: dict[str, Any] = {} if flags.validation is None else {"validation": flags.validation}
     options |= {"seed": flags.seed, "bad_images": flags.bad_images, "max_pixels": flags.max_pixels, "log": tell}

@@ -37,7 +37,7 @@ def command(argv: list[str]) -> None:
     told, words = read_flags(argv, PackFlags, usage=USAGE)
     flags = PackFlags(**told)
     if words:
-        raise UsageError(f"{words[0]!r} is no flag. See rawcnn pack --help.")
+        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn pack --help.")
     if flags.data_dir is None or flags.out is None:
         raise UsageError("Pack what, and where to? Name a folder with --data_dir=DIR and a directory with --out=DIR.")
     pack(

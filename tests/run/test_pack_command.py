@@ -21,7 +21,7 @@ def test_it_packs_and_says_how_far_it_is(tmp_path, capsys):
     [
         ([], "Pack what, and where to"),
         (["--data_dir=a"], "Pack what, and where to"),
-        (["--data_dir=a", "--out=b", "c"], "'c' is no flag"),
+        (["--data_dir=a", "--out=b", "c"], "'c' is not a flag"),
         (["--data_dir=a", "--out=b", "--shard_megabytes=0"], "shard_megabytes must be"),
     ],
 )
