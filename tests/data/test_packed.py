@@ -137,6 +137,8 @@ def test_a_url_is_read_by_tensorflows_file_system(shards):
         np.testing.assert_array_equal(y, other_y)
     with pytest.raises(DataError, match=r"ram://packed/nothing/index\.jsonl does not exist"):
         load_dataset("ram://packed/nothing")
+    with pytest.raises(DataError, match=r"s3://bucket/index\.jsonl cannot be read: File system scheme 's3' not impl"):
+        load_dataset("s3://bucket")
     with pytest.raises(UsageError, match="local directories"):
         pack(url, shards)
 
@@ -194,7 +196,7 @@ def test_a_killed_pack_goes_on(photos, shards, tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr
     left = [path.name for path in (tmp_path / "out").iterdir()]
     assert any(name.endswith(".tmp") for name in left) and "unfinished.json" in left and INDEX not in left
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="`rawcnn pack` has not finished"):
         load_dataset(tmp_path / "out", log=quiet)
     pack(photos, tmp_path / "out", shard_megabytes=SMALL, log=quiet)
     assert contents_in(tmp_path / "out") == contents_in(shards)

@@ -6,6 +6,7 @@ by 256. Transparent pixels are laid on white paper. The orientation in EXIF or X
 """
 
 import os
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -54,14 +55,13 @@ def undecodable(path: str | os.PathLike[str], info: ImageInfo) -> str | None:
 
 def decode(contents: tf.Tensor, kind: int | tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
     """Decode an image file's bytes: upright, uint8 `[H, W, 3]`; `kind` and `orientation` as `inspect` tells."""
-    image = tf.switch_case(
-        tf.convert_to_tensor(kind),
-        [
-            *(2 * [lambda: _whole_jpeg(contents)]),
-            lambda: _opaque(contents),
-            lambda: _on_white(contents),
-        ],
-    )
+    ways = (_whole_jpeg, _whole_jpeg, _opaque, _on_white)
+    if isinstance(kind, int):  # outside graphs, where a choice among tensors takes longer than to decode a small image
+        image = ways[kind](contents)
+    else:
+        image = tf.switch_case(kind, [partial(way, contents) for way in ways])
+    if isinstance(orientation, int) and orientation == 1:
+        return image
     how = turns(tf.convert_to_tensor(orientation))
     # bfloat16 holds 0 ... 255 exactly in half of float32's memory, and oneDNN complains of uint8.
     turned = lambda: tf.cast(turn(tf.cast(image, tf.bfloat16), *how), tf.uint8)  # noqa: E731

@@ -20,6 +20,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,11 +32,14 @@ from rawcnn.errors import DataError
 from rawcnn.files.limits import Unfit
 
 INDEX = "index.jsonl"
+UNFINISHED = "unfinished.json"
+"""Says what is being packed, until the index does."""
 SHARD = re.compile(r"(train|validation|test)-\d{5,9}\.tfrecord")
 FORMAT, VERSION = "rawcnn packed images", 1
 COLUMNS = ("offset", "label", "width", "height", "orientation", "kind")
 """Of each image of a shard: the byte at which its record begins, its class, and what its header says (`ImageInfo`)."""
 FRAME = 16  # bytes of a record besides its data: length, and the checksums of length and data
+STATS = 16  # files that are asked for their size at once: an object store takes a while for each
 MAX_INDEX = 2**31  # ImageNet's index has about 40 MB
 PACK_AGAIN = "Copy it again, or pack the folder again."
 
@@ -128,9 +132,10 @@ def read_index(directory: str | os.PathLike[str]) -> tuple[Head, list[Shard]]:
 
 def check_sizes(directory: str | os.PathLike[str], shards: Sequence[Shard]) -> None:
     """Raise `DataError` naming the first shard that is missing or has another size than the index says."""
-    for shard in shards:
-        path = join(directory, shard.file)
-        size = size_of(path)
+    paths = [join(directory, shard.file) for shard in shards]
+    with ThreadPoolExecutor(STATS) as pool:
+        sizes = list(pool.map(size_of, paths))
+    for shard, path, size in zip(shards, paths, sizes, strict=True):
         if size != shard.bytes:
             what = "is missing" if size is None else f"has {size:,} bytes instead of {shard.bytes:,}: it is cut off"
             raise DataError(f"{path} {what}, or it belongs to other packed images. {PACK_AGAIN}")
@@ -159,8 +164,8 @@ def join(directory: str | os.PathLike[str], name: str) -> str:
 
 
 def is_packed(directory: str | os.PathLike[str]) -> bool:
-    """Whether `directory` holds packed images."""
-    return size_of(join(directory, INDEX)) is not None
+    """Whether `directory` holds packed images, finished or not."""
+    return any(size_of(join(directory, name)) is not None for name in (INDEX, UNFINISHED))
 
 
 def size_of(path: str) -> int | None:

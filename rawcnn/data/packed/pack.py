@@ -31,15 +31,24 @@ from rawcnn.data.images.headers import (
 from rawcnn.data.images.layout import LEFT_BY_SYSTEMS
 from rawcnn.data.images.stream import LEAVE_OUT, bad_files
 from rawcnn.data.log import Log
-from rawcnn.data.packed.index import COLUMNS, FRAME, INDEX, VERSION, Head, Shard, index_lines, is_url, read_index
+from rawcnn.data.packed.index import (
+    COLUMNS,
+    FRAME,
+    INDEX,
+    UNFINISHED,
+    VERSION,
+    Head,
+    Shard,
+    index_lines,
+    is_url,
+    read_index,
+)
 from rawcnn.errors import DataError, UsageError
 from rawcnn.files.limits import Unfit
 from rawcnn.files.whole import whole_file
 
 MEGABYTE = 10**6
 SHARD_MEGABYTES = 256
-UNFINISHED = "unfinished.json"
-"""Says what is being packed, until the index does."""
 _OWN = re.compile(r"(unfinished\.json|index\.jsonl|(train|validation|test)-\d{5,9}\.(tfrecord|json))(\.\d+-\d+\.tmp)?")
 AHEAD = 4 * THREADS  # images that are in memory at once
 
