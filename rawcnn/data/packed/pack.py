@@ -2,17 +2,15 @@
 
 import json
 import os
-import re
-import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,29 +26,25 @@ from rawcnn.data.images.headers import (
     examine_bytes,
     quiet_pillow,
 )  # fmt: skip
-from rawcnn.data.images.layout import LEFT_BY_SYSTEMS
 from rawcnn.data.images.stream import LEAVE_OUT, bad_files
 from rawcnn.data.log import Log
 from rawcnn.data.packed.index import (
     COLUMNS,
     FRAME,
     INDEX,
-    UNFINISHED,
     VERSION,
     Head,
     Shard,
     index_lines,
     is_url,
-    read_index,
 )
+from rawcnn.data.packed.place import MEGABYTE, alone, check_room, claim, reported, sweep
 from rawcnn.errors import DataError, UsageError
 from rawcnn.files.limits import Unfit
 from rawcnn.files.whole import whole_file
 
-MEGABYTE = 10**6
 SHARD_MEGABYTES = 256
-_OWN = re.compile(r"(unfinished\.json|index\.jsonl|(train|validation|test)-\d{5,9}\.(tfrecord|json))(\.\d+-\d+\.tmp)?")
-AHEAD = 4 * THREADS  # images that are in memory at once
+PIECE = 4  # images that a thread looks at before it hands them over; up to 2 * THREADS + 1 pieces are in memory
 
 Labelled = Sequence[tuple[str, int]]  # (path, label) of each file
 
@@ -100,11 +94,11 @@ def pack(
     fingerprint = _fingerprint(folder, files, sizes, f"{VERSION} {bound} {max_pixels}")
     work = _Packing(folder, out, names, bound, bad_images, max_pixels, fingerprint, log)
     work.total = sum(map(len, files.values()))
-    with _reported(out):
+    with reported(out):
         out.mkdir(parents=True, exist_ok=True)
-        with _alone(out):
-            if _claim(out, work.fingerprint, log):
-                _check_room(out, sum(sizes.values()))
+        with alone(out):
+            if claim(out, work.fingerprint, log):
+                check_room(out, sum(sizes.values()))
                 _write(work, files)
     return out
 
@@ -166,7 +160,7 @@ def _write(work: _Packing, files: Mapping[str, Labelled]) -> None:
     bad = dict(sorted(work.bad.items()))
     with whole_file(work.out / INDEX) as file:
         file.write(index_lines(Head(work.names, work.fingerprint, bad), shards))
-    _sweep(work.out)
+    sweep(work.out)
     images = sum(len(shard.columns["label"]) for shard in shards)
     left_out = f", {len(bad):,} bad files left out" if bad else ""
     size = sum(shard.bytes for shard in shards) / MEGABYTE
@@ -249,16 +243,25 @@ def _good_images(work: _Packing, files: Labelled, start: int) -> Iterator[_Good]
             return UNDECODABLE.format(info.format)
         return _Good(at, label, info, _record(work.relative(path), label, work.names[label], info, contents))
 
+    def sort_out(piece: range, found: Iterable[_Good | str]) -> Iterator[_Good]:
+        for at, one in zip(piece, found, strict=True):
+            if isinstance(one, _Good):
+                yield one
+            elif work.bad_images == "error":
+                raise DataError(bad_files([(files[at][0], one)], work.total) + LEAVE_OUT)
+            else:
+                work.bad[work.relative(files[at][0])] = one
+
+    pieces = (range(first, min(first + PIECE, len(files))) for first in range(start, len(files), PIECE))
+    ahead: deque[tuple[range, Future[list[_Good | str]]]] = deque()
     with quiet_pillow(), ThreadPoolExecutor(THREADS) as pool:
-        for first in range(start, len(files), AHEAD):
-            some = range(first, min(first + AHEAD, len(files)))
-            for at, found in zip(some, pool.map(look, some), strict=True):
-                if isinstance(found, _Good):
-                    yield found
-                elif work.bad_images == "error":
-                    raise DataError(bad_files([(files[at][0], found)], work.total) + LEAVE_OUT)
-                else:
-                    work.bad[work.relative(files[at][0])] = found
+        for piece in pieces:
+            ahead.append((piece, pool.submit(lambda piece: [look(at) for at in piece], piece)))
+            if len(ahead) > 2 * THREADS:
+                piece, future = ahead.popleft()
+                yield from sort_out(piece, future.result())
+        for piece, future in ahead:
+            yield from sort_out(piece, future.result())
 
 
 def _record(name: str, label: int, class_name: str, info: ImageInfo, contents: bytes) -> bytes:
@@ -289,14 +292,14 @@ def _record(name: str, label: int, class_name: str, info: ImageInfo, contents: b
 def _check_headers(files: Labelled, max_pixels: int) -> None:
     """Raise `DataError` naming the files whose headers show that they are bad."""
 
-    def look(path: str) -> str | None:
-        found = examine(path, max_pixels)
-        return found if isinstance(found, str) else None
+    def look(some: Labelled) -> list[tuple[str, str]]:
+        found = ((path, examine(path, max_pixels)) for path, _ in some)
+        return [(path, problem) for path, problem in found if isinstance(problem, str)]
 
-    paths = [path for path, _ in files]
     with quiet_pillow(), ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(look, paths))
-    if bad := [(path, problem) for path, problem in zip(paths, found, strict=True) if problem]:
+        found = pool.map(look, (files[start : start + 100] for start in range(0, len(files), 100)))
+        bad = [one for some in found for one in some]
+    if bad:
         raise DataError(bad_files(bad, len(files)) + LEAVE_OUT)
 
 
@@ -308,87 +311,6 @@ def _fingerprint(folder: Path, files: Mapping[str, Labelled], sizes: Mapping[str
             line = f"{split}\0{label}\0{os.path.relpath(path, folder)}\0{sizes.get(path)}\n"
             checksum = zlib.crc32(os.fsencode(line), checksum)
     return checksum
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other processes from packing into the same directory, where the system has such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{out} is in use: another process packs into it. Wait for it, or name another.") from None
-        except OSError:  # some network file systems have no locks; two processes would write the same bytes
-            pass
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _claim(out: Path, fingerprint: int, log: Log) -> bool:
-    """Whether there is work left in `out`; raises `DataError` if it holds anything else."""
-    entries = {path.name for path in out.iterdir()} - LEFT_BY_SYSTEMS
-    if strangers := sorted(name for name in entries if not _OWN.fullmatch(name)):
-        raise DataError(f"{out} holds something else ({strangers[0]}): name an empty or a new directory.")
-    if INDEX in entries:
-        if read_index(out)[0].fingerprint != fingerprint:
-            raise DataError(f"{out} holds other packed images: name another directory, or delete it.")
-        _sweep(out)
-        log(f"{out} is finished already: nothing to do")
-        return False
-    begun: Any = {"fingerprint": fingerprint, "version": VERSION}
-    if UNFINISHED in entries:
-        with suppress(ValueError):
-            begun = json.loads((out / UNFINISHED).read_bytes())
-    if begun != {"fingerprint": fingerprint, "version": VERSION}:
-        raise DataError(
-            f"{out} was begun with another folder or other settings, or files were added or changed: name another "
-            "directory, or delete it."
-        )
-    if shards := sorted(name for name in entries if not name.endswith(".tmp") and UNFINISHED not in entries):
-        raise DataError(f"{out} holds something else ({shards[0]}): name an empty or a new directory.")
-    for name in entries:
-        if name.endswith(".tmp"):
-            (out / name).unlink(missing_ok=True)
-    with whole_file(out / UNFINISHED) as file:
-        file.write(json.dumps(begun).encode())
-    return True
-
-
-def _check_room(out: Path, needed: int) -> None:
-    there = sum(path.stat().st_size for path in out.glob("*.tfrecord"))
-    free = shutil.disk_usage(out).free
-    if needed - there > free:
-        raise DataError(
-            f"{out} has room for {free / MEGABYTE:,.0f} MB, but {(needed - there) / MEGABYTE:,.0f} MB are to be "
-            "written. Make room, or name a directory on another disk."
-        )
-
-
-def _sweep(out: Path) -> None:
-    """Remove what only an unfinished pack needs."""
-    for path in (*out.glob("*-*.json"), *out.glob("*.tmp"), out / UNFINISHED):
-        if _OWN.fullmatch(path.name):
-            path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _reported(out: Path) -> Iterator[None]:
-    """Turn errors of writing into one that says what to do."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        why = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-        raise DataError(
-            f"{out} cannot be written ({why}). Finished shards are kept: make room there, and the same command goes on "
-            "after them."
-        ) from error
 
 
 def _crc32(path: str | os.PathLike[str]) -> int:
