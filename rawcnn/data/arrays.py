@@ -1,5 +1,7 @@
 """Arrays as people have them, made into what a `Source` holds: images in 0 ... 255, labels int32 `[N]`."""
 
+from collections import Counter
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ def as_images(images: Any) -> np.ndarray:
     >>> as_images([[[0.0, 1.0]]]).ravel(), as_images([[[0, 7]]]).shape
     (array([  0, 255], dtype=uint8), (1, 1, 2, 1))
     """
-    images = _with_channels(_array(images, "images"))
+    images = _with_channels(as_array(images, "images"))
     if images.dtype == np.uint8:
         return images
     if images.dtype == bool:
@@ -48,7 +50,7 @@ def as_labels(labels: Any, count: int) -> np.ndarray:
     >>> as_labels([[2.0], [0.0]], 2)
     array([2, 0], dtype=int32)
     """
-    labels = _array(labels, "labels")
+    labels = as_array(labels, "labels")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and len(labels) == count:
@@ -70,6 +72,8 @@ def check_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...]) -
     """Raise `DataError` unless there are `count` labels, all of classes that have a name."""
     if labels.shape != (count,):
         raise DataError(f"There are {count} images but labels of shape {labels.shape}.")
+    if twice := [name for name, count in Counter(class_names).items() if count > 1]:
+        raise DataError(f"Two classes are called {twice[0]!r}: give each class a name of its own.")
     outside = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
     if len(outside):
         counted_from_1 = labels.min() == 1 and labels.max() == len(class_names)
@@ -88,11 +92,18 @@ def numbered(labels: np.ndarray) -> tuple[str, ...]:
     return tuple(map(str, range(labels.max() + 1)))
 
 
-def _array(values: Any, what: str) -> np.ndarray:
+def as_array(values: Any, what: str) -> np.ndarray:
+    """`values` as an array of numbers; raises `DataError` that calls them `what`."""
     try:
         array = np.asarray(values)
     except ValueError:  # lists of different lengths
         raise DataError(f"The {what} differ in shape, so they make no array. Make them all of one shape.") from None
+    except RuntimeError as error:  # tensors of PyTorch that want gradients
+        raise DataError(f"The {what} cannot be made an array: {error}") from None
+    if array.ndim == 0:
+        raise DataError(f"The {what} must be an array or a list of numbers, not {type(values).__name__}.")
+    if array.dtype == object and all(isinstance(value, Real) for value in array.flat):  # as pandas keeps some numbers
+        array = np.array(array.tolist())
     if array.dtype.kind not in "buif":
         remedy = "names, labels = np.unique(labels, return_inverse=True) makes numbers of names"
         raise DataError(
@@ -112,7 +123,7 @@ def _with_channels(images: np.ndarray) -> np.ndarray:
             "Reshape them, as in images.reshape(-1, 28, 28, 1)."
         )
     _, channels, height, width = images.shape
-    if channels in (1, 3) and height == width > 4:
+    if channels in (1, 3) and min(height, width) > 4 and (height == width or channels == 3):
         raise DataError(
             f"Images must be [N, H, W, C], but {list(images.shape)} has its channels first. "
             "Give images.transpose(0, 2, 3, 1)."

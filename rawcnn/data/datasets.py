@@ -1,5 +1,6 @@
 """Data sets by name: how each is recognised in a directory, how it is loaded, and how it is cut into three splits."""
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -270,9 +271,11 @@ def load_dataset(
     >>> load_dataset("drawn", limit=100, log=lambda _: None)
     <DataSet drawn: 90 training, 10 validation and 100 test images of 28x28x1>
     """
-    name = os.fspath(name_or_path)
+    name, takes = os.fspath(name_or_path), inspect.signature(load).parameters
+    for option in options.keys() - takes.keys():
+        raise UsageError(f"load_dataset has no option {option!r}.{did_you_mean(option, takes)}")
     if name not in NAMES:
-        if not Path(name).expanduser().exists() and os.sep not in name:
+        if not Path(os.path.expanduser(name)).exists() and os.sep not in name:
             raise UsageError(
                 f"{name!r} is neither a data set nor a directory.{did_you_mean(name, KNOWN)} "
                 f"Data sets: {', '.join(KNOWN)}."
@@ -327,7 +330,7 @@ def _directory(given: str | os.PathLike[str]) -> Path | str:
         return text
     if not text.strip():
         raise DataError("The name of the data directory is empty. Name one, as in --data_dir=photos, or leave it out.")
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.name == CIFAR10_ARCHIVE.name and path.is_file():
         return path.parent
     if not path.exists():
@@ -349,7 +352,7 @@ def _names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
     """Class names as they are given, or from a text file with one a line."""
     if not isinstance(given, (str, os.PathLike)):
         return tuple(given)
-    path = Path(given).expanduser()
+    path = Path(os.path.expanduser(given))
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

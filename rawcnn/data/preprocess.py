@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rawcnn.errors import UsageError
+
 Level = float | tuple[float, ...]
 """A number, or one per channel."""
 
@@ -28,6 +30,10 @@ class Preprocess:
     low: Level = 0.0
     high: Level = 1.0
     resize: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pad < 0 or self.resize < 0:
+            raise UsageError(f"pad and resize are numbers of pixels from 0 on, not {self.pad} and {self.resize}.")
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         if self.resize and images.shape[1:3] != (self.resize, self.resize):

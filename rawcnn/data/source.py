@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,6 +60,8 @@ class Labelled:
 
     def sample(self: S, fraction: float, seed: int) -> S:
         """About `fraction` (0 ... 1) of the images of each class, at least one of each, in the old order."""
+        if not 0 < fraction <= 1:
+            raise UsageError(f"A sample is a fraction of the images, above 0 and up to 1, not {fraction}.")
         return self.take(np.sort(_stratified(self.labels, fraction, seed)))
 
     def split(self: S, count: float, seed: int = 0) -> tuple[S, S]:
@@ -68,7 +71,7 @@ class Labelled:
         `DataError` naming one that has a single image, and `UsageError` if `count` leaves nothing on one side.
         """
         fraction = count if count < 1 else count / len(self)
-        if not 0 < fraction < 1:
+        if not 0 < fraction < 1 or (count > 1 and count % 1):
             raise UsageError(
                 f"Of {len(self):,} images {count} cannot be split off: give a fraction below 1, or a count."
             )
@@ -178,6 +181,8 @@ def html_table(rows: Mapping[str, str]) -> str:
 
 
 def _stratified(labels: np.ndarray, fraction: float, seed: int, leave: int = 0) -> np.ndarray:
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UsageError(f"seed is a whole number from 0 on, not {seed!r}.")
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(labels))
     chosen = []
     for label in np.unique(labels):

@@ -21,6 +21,7 @@ WHOLE = frozenset({
 NUMBERS = frozenset({"rate", "momentum", "epsilon", "k", "alpha", "beta"})
 FUNCTIONS = {"activation": "tf.nn.relu", "w_init": "he_normal", "b_init": "0.1"}
 """Arguments that Keras takes by name, with an example of what is given here."""
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "elu", "selu", "leaky_relu", "silu", "softplus")
 
 
 def check_call(what: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -36,6 +37,7 @@ def check_call(what: str, signature: inspect.Signature, args: Sequence[Any], kwa
         for key in kwargs.keys() - takes.keys():
             ours = OTHER_NAMES.get(key)
             remedy = f" It is called {ours!r} here." if ours in takes else did_you_mean(key, takes)
+            remedy = " Give rate, which is 1 - keep_prob." if key == "keep_prob" else remedy
             raise UsageError(f"{what} has no argument {key!r}.{remedy}")
     try:
         given = signature.bind_partial(*args, **kwargs).arguments
@@ -59,7 +61,12 @@ _REMEDY = (
 def _check_value(key: str, value: Any) -> None:
     if key in FUNCTIONS and not callable(value) and not (key == "b_init" and _is_number(value)):
         what = "a number or a function" if key == "b_init" else "a function"
-        raise UsageError(f"{key} is {what}, not {value!r}: write {key}={FUNCTIONS[key]}.")
+        write = f"write {key}={FUNCTIONS[key]}"
+        if key == "activation" and value in ACTIVATIONS:
+            write = f"write activation=tf.nn.{value}"
+        if key == "activation" and value == "softmax":
+            write = "leave it out; a net gives logits, and the loss applies softmax"
+        raise UsageError(f"{key} is {what}, not {value!r}: {write}.")
     if key in WHOLE:
         if isinstance(value, tuple | list):
             example = value[0] if value else 3

@@ -75,7 +75,7 @@ def row(layer: Callable[..., Layer], **defaults: Any) -> Callable[..., Row]:
 
     The rows' arguments are checked when a `Chain` is built. Raises `UsageError` for what cannot be called.
     """
-    if not callable(layer):
+    if not callable(layer) or isinstance(layer, Layer):
         raise UsageError(f"row takes a layer's class, not {layer!r}: write row(Conv2D).")
     return lambda *args, **kwargs: Row(layer, args, {**defaults, **kwargs})
 
@@ -89,6 +89,8 @@ def _pairs(table: Iterable[tuple[str, Row]]) -> list[tuple[str, Row]]:
     if not entries:
         raise UsageError(f"{rule}, but this one is empty.")
     for number, entry in enumerate(entries, 1):
+        if isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], Row):
+            raise UsageError(f"{rule}: in entry {number} the name comes first.")
         if not (isinstance(entry, tuple | list) and len(entry) == 2):
             alone = isinstance(entry, str) and len(entries) == 2
             comma = " A table of one row needs a comma after it: ((name, row),)." if alone else ""
@@ -126,7 +128,7 @@ class Chain(tf.Module):
         self,
         table: Table,
         *,
-        input_shape: Sequence[int],
+        input_shape: Sequence[int] | None = None,
         heads: Mapping[str, tuple[str, Table]] | None = None,
         seed: int = 0,
         policy: Policy = FLOAT32,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any, NamedTuple, Protocol
 
+from rawcnn.errors import UsageError
 from rawcnn.layers import Layer
 
 
@@ -89,6 +90,8 @@ def summary_html(net: Net) -> str:
 
 def _cells(net: Net) -> tuple[list[tuple[str, ...]], str]:
     """The header, a line for each row, and the totals; and a note about numbers that are not trained, or ""."""
+    if isinstance(net, str):
+        raise UsageError(f"summary takes a net, not its name: write summary(create_net({net!r})).")
     rows = summary_rows(net)
     body = [
         (

@@ -86,6 +86,7 @@ def save_weights(net: tf.Module, path: str | os.PathLike[str], *, names: str = "
     Raises `UsageError` for another ending, a folder that does not exist or a row that the others do not have, before
     anything is written, and `OSError` as writing does; `path` is then as it was.
     """
+    _check_first(net, "save_weights")
     if names not in ENDINGS:
         raise UsageError(f"names={names!r} is unknown: choose one of {', '.join(ENDINGS)}.")
     path = os.path.expanduser(path)
@@ -103,6 +104,11 @@ def save_weights(net: tf.Module, path: str | os.PathLike[str], *, names: str = "
         write_safetensors(path, values)
     else:
         save_arrays(path, values)
+
+
+def _check_first(net: object, function: str) -> None:
+    if not isinstance(net, tf.Module):
+        raise UsageError(f"The net comes first: write {function}(net, path).")
 
 
 def _check_ending(path: Path, suffixes: Sequence[str]) -> None:
@@ -141,6 +147,7 @@ def load_weights(
     be read or does not fit, or if no row fits; nothing is loaded then. Raises `UsageError` for an `.h5` file without
     h5py.
     """
+    _check_first(net, "load_weights")
     path = os.path.expanduser(path)
     try:
         arrays = _read(path)

@@ -114,7 +114,7 @@ def open_run(
     Where the data are gone or have changed, the run is opened without them. `net` is needed for a net of one's own, as
     in `load_run`. Raises `RunError` if there is no run.
     """
-    path = Path(directory).expanduser()
+    path = Path(os.path.expanduser(directory))
     classifier = load_run(path, net)
     saved, record = checkpoints.newest(path), classifier.record
     assert saved is not None and record is not None  # `load_run` found both

@@ -48,7 +48,7 @@ def write_report(
     if opened.missing:
         log(f"the page has no images: {opened.missing}")
     content = single(opened, log) if compare_with is None else pair(opened, open_run(compare_with, data_dir))
-    path = Path(out) if out is not None else Path(run, REPORT)
+    path = Path(os.path.expanduser(Path(run, REPORT) if out is None else out))
     try:
         with whole_file(path) as file:
             file.write(content.encode("utf-8"))

@@ -72,11 +72,15 @@ def load_run(directory: str | os.PathLike[str], net: Build = None) -> Classifier
     that stopped early its best epoch is taken, of one that averages its weights the averages: what its test accuracy is
     that of. Raises `RunError` if there is no checkpoint, or the net is not the run's.
     """
-    path = Path(directory).expanduser()
+    path = Path(os.path.expanduser(directory))
+    if path.is_file():
+        raise RunError(f"{path} is a file: name the directory of the run.")
     found = tested(path)
     if found is None:
         what = "holds no checkpoint of rawcnn" if path.is_dir() else "does not exist"
-        raise RunError(f"{path} {what}.{similar_path(path)} Train a net with rawcnn train --run={path}.")
+        below = sorted(path.glob("*/ckpt-*.npz"))
+        meant = f" Did you mean {below[-1].parent}?" if below else similar_path(path)
+        raise RunError(f"{path} {what}.{meant} Train a net with rawcnn train --run={path}.")
     saved, record = found
     chain = _built(net, record, path)
     assign(named_variables(chain), saved.net_arrays(), str(saved.path))

@@ -88,7 +88,7 @@ def export(
       RunError: no run, a run that is being written, a net that cannot be converted, or answers that differ from the
         run's by more than 1e-4. Then nothing is written.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     _check(path, format)
     classifier = _classifier(run)
     shown, kind = _images(classifier, images, data_dir)
@@ -146,7 +146,7 @@ def _check(path: Path, format: str) -> None:
 
 def _classifier(run: Classifier | StrPath) -> Classifier:
     if not isinstance(run, Classifier):
-        check_not_in_use(Path(run).expanduser())
+        check_not_in_use(Path(os.path.expanduser(run)))
         run = load_run(run)
     net = copy(run.net)
     object.__setattr__(net, "policy", FLOAT32)  # tf.Module's own would tell the original

@@ -1,5 +1,6 @@
 """Settings as flags of a command line. The only module that knows absl, and it leaves absl's global flags alone."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
@@ -9,16 +10,12 @@ from typing import Any
 from absl import flags
 
 from rawcnn.errors import UsageError, did_you_mean
-from rawcnn.run.settings import GROUPS, kind_of, parse
+from rawcnn.run.settings import GROUPS, OTHER_NAMES, WORDS, checked, kind_of, parse
 
-HINTS = {
-    "lr": "--learning_rate", "rate": "--learning_rate", "batch": "--batch_size", "bs": "--batch_size",
-    "epoch": "--epochs", "data": "--data_dir", "dir": "--data_dir", "model": "--net", "network": "--net",
-    "out": "--run", "output": "--run", "output_dir": "--run", "val": "--validation", "val_split": "--validation",
-    "pretrained": "--weights", "checkpoint": "--weights", "frozen": "--freeze", "finetune": "--weights and --freeze",
-    "size": "--input_size", "image_size": "--input_size", "dtype": "--precision", "opt": "--optimizer",
+HINTS = {name: f"--{ours}" for name, ours in OTHER_NAMES.items()} | {
+    "finetune": "--weights and --freeze",
     "gpu": "no flag: TensorFlow takes the GPUs that it finds; CUDA_VISIBLE_DEVICES hides them",
-}  # fmt: skip
+}
 OF_THE_NET = ("activation", "padding", "dropout", "kernel_size", "filters", "pooling", "num_classes", "initializer")
 WIDTH = 100
 
@@ -46,14 +43,17 @@ def read_flags(
     except flags.UnrecognizedFlagError as error:
         raise UsageError(_unknown(error.flagname, tuple(items))) from None
     except flags.Error as error:
-        raise UsageError(f"{str(error).strip()} See --help.") from None
+        text = str(error).strip().rstrip(".")
+        if match := re.match(r"flag --(\w+)=(.*): \('Non-boolean", text, re.DOTALL):
+            text = f"{match[1]} must be {WORDS[bool]}, not {match[2]!r}"
+        raise UsageError(f"{text}. See --help.") from None
     if found["help"].value:
         raise HelpAsked(help_text(usage, items, defaults or {}))
     values = {}
     for name, (owner, _) in items.items():
         if found[name].present:
             value = found[name].value
-            values[name] = value if isinstance(value, bool) else parse(owner, name, value)
+            values[name] = checked(owner, name, value if isinstance(value, bool) else parse(owner, name, value))
     return values, words
 
 

@@ -47,7 +47,10 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
         return replace(given, train=train, test=test)
     sources = [given] if isinstance(given, Labelled) else list(given)
     if len(sources) not in SPLITS or not all(isinstance(source, Labelled) for source in sources):
-        raise UsageError("The data of a run are a DataSet, a Source, or (train, validation, test), each a Source.")
+        raise UsageError(
+            "The data of a run are a DataSet, a Source, or (train, validation, test), each a Source. Arrays become one "
+            "by rc.Source(images, labels)."
+        )
     few = [datasets.limited(source, limit, settings.seed) for source in sources]
     splits = dict(zip(SPLITS[len(few)], few, strict=True))
     for split in splits:

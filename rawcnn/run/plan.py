@@ -17,6 +17,7 @@ from rawcnn.ops.fast import forms
 from rawcnn.run.pretrained import Pretrained, load
 from rawcnn.run.settings import Settings
 from rawcnn.train.changes import Changes, changes
+from rawcnn.train.checks import check_logits
 from rawcnn.train.evaluate import Evaluation
 from rawcnn.train.fit import Progress, steps_per_epoch, train_epochs
 from rawcnn.train.inputs import Inputs
@@ -248,6 +249,7 @@ def shards_for(settings: Settings, recipe: Recipe) -> int:
 
 def _check_net(net: Chain, data: DataSet) -> None:
     """Raise `UsageError` unless images and classes of `data` fit `net`."""
+    check_logits(net)
     channels, classes, names = data.train.shape[2], net.out_shape[-1], data.train.class_names
     if net.input_shape[2] != channels:
         raise UsageError(

@@ -49,6 +49,9 @@ class Run:
         overwrite: bool = False,
         **settings: Any,
     ):
+        if directory is not None and not isinstance(directory, str | os.PathLike):
+            what = type(directory).__name__
+            raise UsageError(f"Run's first argument is a directory, not a {what}: then come net and data.")
         check_names(settings, NAMES, "setting")
         if isinstance(net, Chain):
             check_takes_images(net)

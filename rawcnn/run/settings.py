@@ -348,12 +348,24 @@ def _check_bounds(name: str, value: float, info: Info) -> None:
     raise UsageError(f"{name} must be {rule}, not {value:g}.{percent}")
 
 
+OTHER_NAMES = {
+    "lr": "learning_rate", "rate": "learning_rate", "batch": "batch_size", "bs": "batch_size", "epoch": "epochs",
+    "data": "data_dir", "dir": "data_dir", "model": "net", "network": "net", "out": "run", "output": "run",
+    "output_dir": "run", "val": "validation", "val_split": "validation", "validation_split": "validation",
+    "size": "input_size", "image_size": "input_size", "dtype": "precision", "opt": "optimizer",
+    "pretrained": "weights", "checkpoint": "weights", "frozen": "freeze",
+}  # fmt: skip
+"""What settings are called elsewhere, and what they are called here."""
+
+
 def check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Raise `UsageError` for the first of `given` that is not `known`."""
     known = tuple(known)
     for name in given:
         if name not in known:
-            raise UsageError(f"rawcnn has no {what} {name!r}.{did_you_mean(name, known)}")
+            ours = OTHER_NAMES.get(name)
+            meant = f" Did you mean {ours!r}?" if ours in known else did_you_mean(name, known)
+            raise UsageError(f"rawcnn has no {what} {name!r}.{meant}")
 
 
 def resumed(saved: Settings, told: Mapping[str, Any], where: str) -> tuple[Settings, dict[str, str]]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from rawcnn.data.batches import in_order
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Crop, Labelled
+from rawcnn.errors import UsageError
 from rawcnn.train.losses import Loss
 
 EvalStep = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -64,8 +65,11 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate every image of `source` once, in order; the last batch is filled up so that all have one shape.
 
-    With `crop`, its views of each image, `size` pixels a side, are evaluated, and their probabilities averaged.
+    With `crop`, its views of each image, `size` pixels a side, are evaluated, and their probabilities averaged. Raises
+    `UsageError` if there are no images.
     """
+    if not len(source):
+        raise UsageError("There are no images to evaluate.")
     results = [eval_step(images, labels) for images, labels in in_order(source, batch_size, crop, size)]
     losses, probabilities = (np.concatenate([r[i].numpy() for r in results])[: len(source)] for i in (0, 1))
     accuracy = float(np.mean(probabilities.argmax(axis=1) == source.labels))

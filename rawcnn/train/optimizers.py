@@ -15,6 +15,7 @@ array([0.8], dtype=float32)
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -49,7 +50,7 @@ class Optimizer(tf.Module):
 
     def __init__(
         self,
-        trained: Trained,
+        trained: Trained | None = None,
         learning_rate: float | Schedule = 0.01,
         *,
         weight_decay: float = 0.0,
@@ -111,7 +112,7 @@ def check_gradients(weights: Iterable[str], gradients: Sequence[tf.Tensor | None
         )
 
 
-def _weights_of(trained: Trained, kind: str) -> dict[str, tf.Variable]:
+def _weights_of(trained: Trained | None, kind: str) -> dict[str, tf.Variable]:
     if not isinstance(trained, tf.Module | Mapping):
         raise UsageError(
             f"{kind}'s first argument is what it trains, not a {type(trained).__name__}: give the net, as in "
@@ -122,7 +123,7 @@ def _weights_of(trained: Trained, kind: str) -> dict[str, tf.Variable]:
     return weights
 
 
-def _by_weight(rate_factors: Factors, trained: Trained, weights: Mapping[str, tf.Variable]) -> dict[str, float]:
+def _by_weight(rate_factors: Factors, trained: Trained | None, weights: Mapping[str, tf.Variable]) -> dict[str, float]:
     """The factor of each weight that has one, by name; rows are named as `Chain.rows_named` takes them."""
     found: dict[str, float] = {}
     for names, factor in rate_factors.items():
@@ -143,7 +144,8 @@ def _below(row: str, weights: Iterable[str]) -> list[str]:
 
 def checked_rate(learning_rate: float) -> float:
     """`learning_rate`; raises `UsageError` unless it is a number above 0."""
-    if isinstance(learning_rate, bool) or not math.isfinite(learning_rate) or learning_rate <= 0:
+    number = isinstance(learning_rate, Real) and not isinstance(learning_rate, bool)
+    if not number or not math.isfinite(learning_rate) or learning_rate <= 0:
         raise UsageError(f"A learning rate is a number above 0, not {learning_rate}: 0.001 is a good first try.")
     return learning_rate
 
@@ -165,7 +167,7 @@ class Momentum(Optimizer):
 
     def __init__(
         self,
-        trained: Trained,
+        trained: Trained | None = None,
         learning_rate: float | Schedule = 0.01,
         momentum: float = 0.9,
         *,
@@ -210,7 +212,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        trained: Trained,
+        trained: Trained | None = None,
         learning_rate: float | Schedule = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -265,7 +267,7 @@ class Muon(Optimizer):
 
     def __init__(
         self,
-        trained: Trained,
+        trained: Trained | None = None,
         learning_rate: float | Schedule = 0.24,
         momentum: float = 0.6,
         *,

@@ -216,7 +216,8 @@ def optimizer_of(
         return optimizer
     name = recipe.optimizer if optimizer is None else optimizer
     if not isinstance(name, str) or name not in OPTIMIZERS:
-        raise UsageError(f"optimizer is one of {', '.join(OPTIMIZERS)}, or is made, as in Adam(net), not {name!r}.")
+        meant = did_you_mean(name, OPTIMIZERS)
+        raise UsageError(f"optimizer is one of {', '.join(OPTIMIZERS)}, or made, as in Adam(net), not {name!r}.{meant}")
     rate = recipe.learning_rate if learning_rate is None else learning_rate
     if not callable(rate):
         rate = SCHEDULES[recipe.schedule](checked_rate(rate), epochs * per_epoch, per_epoch)

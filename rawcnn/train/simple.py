@@ -5,13 +5,14 @@ net. `make_train_step`, `TrainState` and `train_epochs` are the stratum below, f
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from rawcnn.data.arrays import as_images
+from rawcnn.data.arrays import as_array, as_images
 from rawcnn.data.balance import Weights
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment, Labelled, Source, check_same_classes
@@ -59,6 +60,25 @@ class Shown:
         }
 
 
+class Training(Iterator[Progress]):
+    """What `fit` gives: training goes on while you iterate over it, and warns you if you never do."""
+
+    def __init__(self, steps: Iterator[Progress]):
+        self._steps, self._now = steps, "not begun: iterate over it, as in `for now in rc.fit(...): print(now)`"
+
+    def __next__(self) -> Progress:
+        now = next(self._steps)
+        self._now = str(now)
+        return now
+
+    def __repr__(self) -> str:
+        return f"<Training: {self._now}>"
+
+    def __del__(self) -> None:
+        if self._now.startswith("not begun"):
+            warnings.warn(f"rc.fit trained nothing, {self._now}.", RuntimeWarning, stacklevel=2)
+
+
 @net_and_source
 def fit(
     net: Chain,
@@ -86,7 +106,7 @@ def fit(
     shards: int | None = None,
     pause_every: int | None = None,
     seed: int = 0,
-) -> Iterator[Progress]:
+) -> Training:
     """Train `net` on `train` for `epochs` epochs, and yield a `Progress` about twice a second; `str()` of it is a line.
 
     Whatever is not given is the recipe's, and without a recipe: Adam; a learning rate of 0.001 that falls along half a
@@ -159,8 +179,8 @@ def fit(
     remark += "; pixels as the loaded weights expect them" if net.expects and not preprocess else ""
     net._shown, net.expects = shown, None if preprocess else net.expects
     per_epoch = steps_per_epoch(train, how.batch_size)
-    if epochs < 1:
-        raise UsageError(f"{epochs} epochs train nothing: give 1 or more.")
+    if shards is not None and how.batch_size % shards:
+        raise UsageError(f"A batch of {how.batch_size} cannot be cut into {shards} equal shards: choose a divisor.")
     weights = unfrozen_weights(net, frozen if unfreeze_after is None else ())
     state = TrainState(
         net,
@@ -177,9 +197,10 @@ def fit(
         accumulate=accumulate,
         head_weights=how.head_weights,
     )
-    return _fit(
+    steps = _fit(
         state, step, train, validation, how, more, epochs=epochs, pause_every=pause_every, seed=seed, remark=remark
     )
+    return Training(steps)
 
 
 def _fit(
@@ -262,9 +283,10 @@ def predict(net: Chain, images: Any, *, recipe: Recipe | None = None) -> np.ndar
     if isinstance(images, Labelled):
         raise UsageError("predict takes images alone: for a source write rc.evaluate(net, source).probabilities.")
     check_chain(net, "predict")
+    images = as_array(images, "images")
     if not len(images):
         return np.zeros((0, net.out_shape[-1]), np.float32)
-    shape, noted = np.shape(images), getattr(net, "_shown", None)
+    shape, noted = images.shape, getattr(net, "_shown", None)
     if len(shape) < 3 or shape in (net.input_shape, noted and noted.shape):
         raise DataError(
             f"Images are [N, H, W, C] or, if grey, [N, H, W], not {list(shape)}: give one image as image[None]."
@@ -283,7 +305,8 @@ def _loss(loss: str | Loss) -> Loss:
     if callable(loss):
         return loss
     if loss not in LOSSES:
-        raise UsageError(f"There is no loss {loss!r}: choose one of {', '.join(LOSSES)}, or give a function.")
+        keras = " What Keras calls a cross entropy is softmax_cross_entropy." if "cross" in str(loss) else ""
+        raise UsageError(f"There is no loss {loss!r}: choose one of {', '.join(LOSSES)}, or give a function.{keras}")
     return LOSSES[loss]
 
 

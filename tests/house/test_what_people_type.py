@@ -1,5 +1,6 @@
 """What users of Keras, PyTorch and timm type first: each gets one sentence, with what to write here."""
 
+import gc
 import re
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import rawcnn as rc
+from rawcnn.errors import RunError
 
 IMAGES, LABELS = np.zeros((8, 6, 6, 1), np.uint8), np.arange(8) % 2
 
@@ -15,6 +17,11 @@ def net_of(input_shape=(6, 6, 1), classes=2):
     return rc.Chain(
         (("flat", rc.row(rc.Flatten)()), ("logits", rc.row(rc.Dense)(classes))), input_shape=input_shape, seed=0
     )
+
+
+def soft():
+    dense = rc.row(rc.Dense, activation=tf.nn.softmax)
+    return rc.Chain((("flat", rc.row(rc.Flatten)()), ("logits", dense(2))), input_shape=(6, 6, 1))
 
 
 def source_of():
@@ -55,6 +62,67 @@ TYPED = {
         "Class 1 of the validation images is 'c', which is called 'b' in training",
     ),
     "a file of class names": (lambda: rc.Source(IMAGES, LABELS, "names.txt"), "and not the text 'names.txt'"),
+    "softmax in the last row": (
+        lambda: rc.fit(soft(), source_of()),
+        "The last row, 'logits', has activation=tf.nn.softmax: leave it out. The net gives logits",
+    ),
+    "softmax by name": (
+        lambda: rc.Dense(2, input_shape=(4,), activation="softmax"),
+        "activation is a function, not 'softmax': leave it out; a net gives logits, and the loss applies softmax",
+    ),
+    "sigmoid by name": (lambda: rc.Dense(2, input_shape=(4,), activation="sigmoid"), "write activation=tf.nn.sigmoid"),
+    "keep_prob": (lambda: rc.Dropout(keep_prob=0.5, input_shape=(4,)), "Give rate, which is 1 - keep_prob."),
+    "the layer first": (
+        lambda: rc.Chain([(rc.row(rc.Flatten)(), "flat")], input_shape=(4,)),
+        "in entry 1 the name comes",
+    ),
+    "no input_shape": (lambda: rc.Chain([("flat", rc.row(rc.Flatten)())]), "input_shape is that of one image, (height"),
+    "a layer that is made": (
+        lambda: rc.row(rc.Flatten(input_shape=(4, 4, 1))),
+        "row takes a layer's class, not <Flatten",
+    ),
+    "half an epoch": (lambda: rc.fit(net_of(), source_of(), 1.5), "epochs is a whole number from 1 on, not 1.5"),
+    "no batch": (lambda: rc.fit(net_of(), source_of(), batch_size=0), "batch_size is a whole number from 1 on, not 0"),
+    "uneven shards": (
+        lambda: rc.fit(net_of(), source_of(), shards=3),
+        "A batch of 8 cannot be cut into 3 equal shards",
+    ),
+    "a seed of None": (lambda: source_of().split(0.5, seed=None), "seed is a whole number from 0 on, not None"),
+    "a rate in quotes": (lambda: rc.fit(net_of(), source_of(), learning_rate="0.1"), "number above 0, not 0.1"),
+    "validation_split": (
+        lambda: rc.fit(net_of(), source_of(), validation_split=0.1),
+        "fit has no argument 'validation_split'. Split the source: train, validation = source.split(0.1).",
+    ),
+    "a mistyped argument": (lambda: rc.fit(net_of(), source_of(), epoch=3), "Did you mean 'epochs'?"),
+    "a recipe's name": (lambda: rc.fit(net_of(), source_of(), recipe="lenet5"), "recipe=rc.recipe_of('lenet5')"),
+    "a function as preprocess": (lambda: rc.fit(net_of(), source_of(), preprocess=abs), "a Preprocess, as in"),
+    "an optimizer in capitals": (lambda: rc.fit(net_of(), source_of(), optimizer="Adam"), "Did you mean 'adam'?"),
+    "an optimizer without a net": (lambda: rc.Adam(learning_rate=0.001), "give the net, as in Adam(net, learning_rate"),
+    "Keras's loss": (
+        lambda: rc.fit(net_of(), source_of(), loss="sparse_categorical_crossentropy"),
+        "What Keras calls a cross entropy is softmax_cross_entropy.",
+    ),
+    "no images": (lambda: rc.evaluate(net_of(), source_of().take(np.arange(0))), "There are no images to evaluate."),
+    "a path to predict": (lambda: rc.predict(net_of(), "photo.png"), "must be an array or a list of numbers, not str"),
+    "lists of two sizes": (lambda: rc.Source([np.zeros((2, 2)), np.zeros((3, 3))], [0, 1]), "differ in shape"),
+    "no labels": (lambda: rc.Source(IMAGES, None), "labels must be an array or a list of numbers, not NoneType"),
+    "a name twice": (lambda: rc.Source(IMAGES, LABELS, ["cat", "cat"]), "Two classes are called 'cat'"),
+    "summary of a name": (lambda: rc.summary("lenet5"), "write summary(create_net('lenet5'))"),
+    "the path first": (
+        lambda: rc.save_weights("net.npz", net_of()),
+        "The net comes first: write save_weights(net, path)",
+    ),
+    "the net first": (
+        lambda: rc.Run(net_of(), "runs/x", source_of()),
+        "Run's first argument is a directory, not a Chain",
+    ),
+    "a setting of Keras": (
+        lambda: rc.Run("runs/x", "lenet5", lr=0.1),
+        "has no setting 'lr'. Did you mean 'learning_rate'?",
+    ),
+    "an option of Keras": (lambda: rc.load_dataset("drawn", val=0.1), "load_dataset has no option 'val'."),
+    "a file as a run": (lambda: rc.load_run(__file__), "is a file: name the directory of the run."),
+    "nobody's home": (lambda: rc.load_dataset("~nobody-here/x"), "~nobody-here/x does not exist."),
     "labels first": (lambda: rc.Source(LABELS, IMAGES), "Images come first, then labels: write Source(images, labels)"),
     "one-hot labels": (lambda: rc.Source(IMAGES, np.eye(2)[LABELS]), "Give labels.argmax(axis=1)"),
     "channels first": (
@@ -91,7 +159,7 @@ TYPED = {
 @pytest.mark.parametrize("what", TYPED)
 def test_one_sentence_says_what_to_write(what):
     typed, sentence = TYPED[what]
-    with pytest.raises((AttributeError, ValueError), match=re.escape(sentence)) as raised:
+    with pytest.raises((AttributeError, ValueError, RunError), match=re.escape(sentence)) as raised:
         typed()
     assert "\n" not in str(raised.value)
 
@@ -118,9 +186,27 @@ LABEL_KINDS = {
     "column of floats": lambda labels: labels.astype(float)[:, None],
     "generator's list": lambda labels: [int(label) for label in labels],
     "bool": lambda labels: labels.astype(bool),
+    "numbers as objects, as pandas keeps some": lambda labels: labels.astype(object),
 }
 
 
 @pytest.mark.parametrize("kind", LABEL_KINDS)
 def test_labels_of_every_kind_are_taken(kind):
     np.testing.assert_array_equal(rc.Source(IMAGES, LABEL_KINDS[kind](LABELS)).labels, LABELS)
+
+
+def test_a_training_that_nobody_iterates_over_is_warned_of():
+    training = rc.fit(net_of(), source_of())
+    assert "not begun: iterate over it" in repr(training)
+    with pytest.warns(RuntimeWarning, match=r"rc.fit trained nothing, not begun: iterate over it, as in `for now"):
+        del training
+        gc.collect()
+    training = rc.fit(net_of(), source_of(), epochs=1)
+    assert next(training).epoch == 1 and "epoch 1/1" in repr(training)
+
+
+def test_a_run_below_the_directory_is_asked_about(tmp_path):
+    (tmp_path / "lenet5-mnist-1").mkdir()
+    (tmp_path / "lenet5-mnist-1/ckpt-000000001.npz").write_bytes(b"")
+    with pytest.raises(RunError, match=r"Did you mean .*lenet5-mnist-1\?"):
+        rc.load_run(tmp_path)

@@ -48,6 +48,16 @@ def test_every_command_has_help(monkeypatch, capsys, name):
         (["classify", "--run=x", "--random=3", "a.png"], "Give either files, or --random or --index."),
         (["evaluate"], "Which run?"),
         (["evaluate", "--run=x", "--crops=11"], "crops is '11', but must be one of 1, "),
+        (["export", "--run=x", "--format=onxx"], "format is 'onxx', but must be one of saved_model, onnx, tflite."),
+        (
+            ["train", "lenet5"],
+            "'lenet5' is not a flag: flags begin with two dashes, as in --epochs=10. Did you mean --net=",
+        ),
+        (["train", "--smoke=maybe"], "smoke must be True or False, not 'maybe'. See --help."),
+        (["train", "--epochs"], "Missing value for flag --epochs. See --help."),
+        (["train", "--sample=10%"], "sample must be a number, not '10%'. Give 0.1."),
+        (["train", "--validation=2.5"], "validation must be a fraction below 1 or a whole number of images, not 2.5."),
+        (["train", "--val_split=0.1"], "There is no flag --val_split. Did you mean --validation?"),
     ],
 )
 def test_mistakes_are_one_line(monkeypatch, capsys, words, message):

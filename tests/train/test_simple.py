@@ -157,12 +157,12 @@ def test_a_plateau_divides_the_rate(arrays):
     ("wrong", "message"),
     [
         ({"optimizer": "adamw"}, "optimizer is one of sgd, momentum, nesterov, adam"),
-        ({"optimizer": Adam}, "or is made, as in Adam"),
+        ({"optimizer": Adam}, "or made, as in Adam"),
         ({"loss": "mse"}, "no loss 'mse': choose one of softmax_cross_entropy"),
         ({"learning_rate": -1}, "number above 0"),
         ({"precision": "float16"}, "Unknown precision"),
         ({"batch_size": 50}, "43 training images fill no batch of 50"),
-        ({"epochs": 0}, "0 epochs train nothing"),
+        ({"epochs": 0}, "epochs is a whole number from 1 on, not 0"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_at_the_call(arrays, wrong, message):

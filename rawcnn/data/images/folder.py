@@ -71,7 +71,7 @@ def files_by_split(
     """
     if bad_images not in ("error", "skip"):
         raise UsageError(f"bad_images is 'error' or 'skip', not {bad_images!r}.")
-    directory = Path(directory).expanduser()
+    directory = Path(os.path.expanduser(directory))
     if not directory.is_dir():
         raise DataError(f"{directory} is not a folder. Check the spelling.")
     found = Layout(directory, log).files()

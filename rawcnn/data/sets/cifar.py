@@ -71,7 +71,7 @@ def load_cifar10(
     Raises `DataError`, which names the file and the remedy, if files are missing or unfit, and `DownloadError` if the
     archive cannot be downloaded.
     """
-    directory = cache_dir() if data_dir is None else pathlib.Path(data_dir).expanduser()
+    directory = cache_dir() if data_dir is None else pathlib.Path(os.path.expanduser(data_dir))
     where = _find(directory)
     if where is None and data_dir is None and download:
         where = download_file(REMOTE, directory, log=log)
@@ -86,7 +86,7 @@ def load_cifar10(
 
 def has_cifar10(directory: str | os.PathLike[str]) -> bool:
     """Whether `directory` holds CIFAR-10 or something of it, even if `load_cifar10` will have to say what is wrong."""
-    directory = pathlib.Path(directory).expanduser()
+    directory = pathlib.Path(os.path.expanduser(directory))
     traces = (*FILES, FOLDER, REMOTE.name, *PYTHON_FILES)
     return any((directory / name).exists() for name in traces)
 

@@ -301,7 +301,7 @@ def cache_dir() -> pathlib.Path:
     directory need not exist yet. Raises `DataError` if no home directory is found.
     """
     if chosen := os.environ.get("RAWCNN_DATA"):
-        return pathlib.Path(chosen).expanduser()
+        return pathlib.Path(os.path.expanduser(chosen))
     try:
         home = pathlib.Path.home()
     except RuntimeError:

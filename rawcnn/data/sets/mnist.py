@@ -100,7 +100,7 @@ def load_mnist(
     shows at once) if no mirror gives them. Both say how to get the files.
     """
     if data_dir is not None:
-        files = _complete(pathlib.Path(data_dir).expanduser())
+        files = _complete(pathlib.Path(os.path.expanduser(data_dir)))
     else:
         try:
             files = _complete(cache_dir())
