@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from rawcnn.data.batches import thumbnails
-from rawcnn.data.folds import one_fold, parts
 from rawcnn.data.images.folder import open_folder
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.log import Log
@@ -24,6 +23,7 @@ from rawcnn.data.sets.download import cache_dir
 from rawcnn.data.sets.drawn import coloured, drawn_digits
 from rawcnn.data.sets.mnist import DIGITS, SAME_FILES, find_emnist, find_idx_files, load_emnist, load_mnist, told
 from rawcnn.data.source import Labelled, Source, html_table
+from rawcnn.data.splits import Splits, cut, in_colour, limited, renamed
 from rawcnn.errors import DataError, DownloadError, UsageError, did_you_mean, similar_path
 
 DRAWN_TRAIN, DRAWN_TEST = 60_000, 10_000  # as many as MNIST has
@@ -31,8 +31,6 @@ DRAWN_COLOUR_SHARE = 6  # a colour net takes longer, so it gets a sixth of them
 TEST_SEED = 2**32  # larger than any --seed: drawn test digits are the same for every run, and no run trains on them
 LOOKED_AT = 100  # training images that tell whether a data set is light on dark
 DARK = 64  # of 255
-
-Splits = dict[str, Labelled]
 
 
 @dataclass(frozen=True, repr=False)
@@ -288,24 +286,6 @@ def load_dataset(
     return load(name, data_dir, **options)  # type: ignore[arg-type]
 
 
-def in_colour(source: Labelled) -> Labelled:
-    """Grey images as red, green and blue that are equal; other sources as they are."""
-    if not isinstance(source, Source) or source.shape[2] == 3:
-        return source
-    return Source(np.repeat(source.images, 3, axis=3), source.labels, source.class_names)
-
-
-def renamed(source: Labelled, names: tuple[str, ...]) -> Labelled:
-    """`source` with other class names; raises `DataError` unless there is one for each class."""
-    if len(names) != len(source.class_names):
-        raise DataError(
-            f"There are {len(source.class_names)} classes but {len(names)} class names. Give one name for each class."
-        )
-    source = source.take(np.arange(len(source)))
-    source.class_names = names
-    return source
-
-
 # What was given ------------------------------------------------------------------------------------------------------
 
 # suffixes -> what such a file is, and what to do
@@ -360,43 +340,3 @@ def _names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
             f"The class names in {path} cannot be read: {error}. Give a text file, one name a line."
         ) from None
     return tuple(name for line in lines if (name := line.strip()))
-
-
-def limited(source: Labelled, limit: int | None, seed: int) -> Labelled:
-    """About `limit` images of `source`, or all of it."""
-    return source.sample(limit / len(source), seed) if limit and limit < len(source) else source
-
-
-def cut(
-    splits: Splits,
-    *,
-    validation: float,
-    seed: int,
-    sample: float = 1.0,
-    test_sample: float = 1.0,
-    fold: tuple[int, int] | None = None,
-) -> tuple[Labelled, Labelled | None, Labelled]:
-    """Training, validation and test images: splits that are missing are held out of the training images.
-
-    The arguments are those of `load`. Raises `DataError` if `validation` holds out no image, or leaves none.
-    """
-    if fold is not None:  # `validation` then says only how many test images to hold out, where there are none
-        whole = {**splits, "validation": splits["train"]}
-        train, _, test = cut(whole, validation=validation, seed=seed, test_sample=test_sample)
-        one = one_fold(train, parts(train, fold[1], seed), fold[0])
-        return one.train if sample == 1 else one.train.sample(sample, seed), one.validation, test
-    train, held_out = splits["train"], {split: splits[split] for split in splits if split != "train"}
-    missing = [split for split in ("test", "validation") if split not in splits]
-    if validation == 0 and missing == ["validation"]:
-        missing = []
-    count = round(validation * len(train)) if validation < 1 else round(validation)
-    if missing and (count < 1 or count * len(missing) >= len(train)):
-        raise DataError(
-            f"{count:,} of {len(train):,} images cannot be held out for {' and '.join(missing)}: choose another "
-            f"validation, not {validation:g}."
-        )
-    for i, split in enumerate(missing):
-        train, held_out[split] = train.split(count, seed + i)
-    train = train if sample == 1 else train.sample(sample, seed)
-    test = held_out["test"] if test_sample == 1 else held_out["test"].sample(test_sample, seed)
-    return train, held_out.get("validation"), test

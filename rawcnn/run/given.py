@@ -6,6 +6,7 @@ from dataclasses import replace
 from rawcnn.data import datasets
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import Labelled, check_same_classes
+from rawcnn.data.splits import cut, limited
 from rawcnn.errors import UsageError
 from rawcnn.nets import input_shape
 from rawcnn.run.output import tell
@@ -51,11 +52,11 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
             "The data of a run are a DataSet, a Source, or (train, validation, test), each a Source. Arrays become one "
             "by rc.Source(images, labels)."
         )
-    few = [datasets.limited(source, limit, settings.seed) for source in sources]
+    few = [limited(source, limit, settings.seed) for source in sources]
     splits = dict(zip(SPLITS[len(few)], few, strict=True))
     for split in splits:
         check_same_classes(few[0], splits[split], split)
-    cut = datasets.cut(
+    found = cut(
         splits,
         validation=settings.validation,
         seed=settings.seed,
@@ -63,4 +64,4 @@ def data_of(given: Data, settings: Settings, shape: tuple[int, ...] | None = Non
         test_sample=settings.test_sample,
         fold=fold,
     )
-    return DataSet("own", *cut)
+    return DataSet("own", *found)
