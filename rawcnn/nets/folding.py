@@ -1,7 +1,8 @@
 """Batch normalisation folded into the convolutions around it: the same net for inference, with fewer rows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -47,7 +48,7 @@ def fold_batch_norm(net: Chain) -> Chain:
         tuple((name, _ready(layer)) for name, layer in rows), input_shape=net.input_shape, policy=net.policy
     )  # fmt: skip
     if (shown := getattr(net, "_shown", None)) is not None:  # how `fit` showed it images, for `predict` and `evaluate`
-        twin._shown = replace(shown, eval_steps={})
+        twin._shown = copy(shown)  # without the functions that are traced for `net`
     return twin
 
 

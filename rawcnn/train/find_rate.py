@@ -146,7 +146,8 @@ def unchanged(net: Chain) -> Iterator[None]:
     """After the block the numbers of `net`, its precision and what `fit` noted on it are those before."""
     before = {name: np.array(variable.numpy()) for name, variable in named_variables(net).items()}
     chains = (net, *(head for _, _, head in net.heads))
-    policies, noted = [chain.policy for chain in chains], getattr(net, "_shown", None)
+    policies = [chain.policy for chain in chains]
+    noted = {name: getattr(net, name, None) for name in ("_shown", "expects")}
     try:
         yield
     finally:
@@ -154,4 +155,5 @@ def unchanged(net: Chain) -> Iterator[None]:
             variable.assign(before[name])
         for chain, policy in zip(chains, policies, strict=True):
             chain.policy = policy
-        net._shown = noted
+        for name, value in noted.items():
+            setattr(net, name, value)

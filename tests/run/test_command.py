@@ -29,7 +29,7 @@ def test_help_lists_the_table(monkeypatch, capsys, words):
     assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", ["train", "classify", "evaluate", "summary", "nets"])
+@pytest.mark.parametrize("name", ["train", "find_rate", "sweep", "classify", "evaluate", "summary", "nets"])
 def test_every_command_has_help(monkeypatch, capsys, name):
     assert f"rawcnn {name}" in say(monkeypatch, capsys, name, "--help").out or name == "train"
 

@@ -193,6 +193,11 @@ def test_directories_that_hold_something_else(trained, tmp_path):
     (tmp_path / "s/mine.txt").unlink()
     with directory.lock(tmp_path / "s", ""), pytest.raises(RunError, match=r"in use by process \d+: wait for its end"):
         run("--sweep=s", "--seed=1,2")
+    (tmp_path / "s/seed=1").mkdir()
+    sweep._write(tmp_path / "s/sweep.json", sweep.read(["rawcnn sweep", "--seed=1,2"])[0], {})
+    again = r"seed=1 is being written by process \d+: wait for its end, or stop it"
+    with directory.lock(tmp_path / "s/seed=1", ""), pytest.raises(RunError, match=again):  # left by a killed sweep
+        run("--sweep=s", "--seed=1,2")
     assert not trained
 
 
