@@ -47,6 +47,7 @@ def fold_batch_norm(net: Chain) -> Chain:
     twin = Chain(
         tuple((name, _ready(layer)) for name, layer in rows), input_shape=net.input_shape, policy=net.policy
     )  # fmt: skip
+    twin.expects = net.expects
     if (shown := getattr(net, "_shown", None)) is not None:  # how `fit` showed it images, for `predict` and `evaluate`
         twin._shown = copy(shown)  # without the functions that are traced for `net`
     return twin

@@ -139,3 +139,6 @@ def test_the_twin_is_shown_images_as_fit_showed_them(rng):
     folded = rc.fold_batch_norm(net)
     np.testing.assert_allclose(rc.predict(folded, source.images), wanted, rtol=0, atol=1e-5)
     assert [name for name, _ in folded.rows] == ["conv", "flat", "out"]
+    net.expects = rc.Preprocess(low=-3.0, high=2.0)  # as if weights with pixels of their own had been loaded
+    wanted = rc.predict(net, source.images)
+    np.testing.assert_allclose(rc.predict(rc.fold_batch_norm(net), source.images), wanted, rtol=0, atol=1e-5)
