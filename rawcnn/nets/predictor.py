@@ -14,10 +14,7 @@ from rawcnn.nets.inference import frozen
 from rawcnn.ops.fast import forms
 
 TINY = 2_000_000
-"""Multiply-adds an image: below, TensorFlow's ops take longer to start than to run, so XLA joins them."""
-FEW = 4
-"""Images: with more, XLA's convolutions on one thread take longer than what it saves."""
-
+"""Multiply-adds an image: below, TensorFlow's ops take longer to start than to run, so XLA joins them for one image."""
 Function = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -44,21 +41,21 @@ class Predictor:
         """Probabilities float32 `[N, K]` of images `[N, H, W, C]`, uint8 or float32, N > 0."""
         if not self._tiny and self._weights.changed():
             self._traced.clear()
-        few = len(images) <= FEW
-        key = (len(images) if few else None, images.dtype.char, self.net.policy, forms.state())
+        one = len(images) == 1
+        key = (one, images.dtype.char, self.net.policy, forms.state())
         function = self._traced.get(key)
         if function is None:
-            function = self._traced[key] = self._trace(images, few)
+            function = self._traced[key] = self._trace(images, one)
         answer: np.ndarray = function(tf.constant(images)).numpy()
         return answer
 
-    def _trace(self, images: np.ndarray, few: bool) -> Function:
-        """The function for this number of images, or for any."""
+    def _trace(self, images: np.ndarray, one: bool) -> Function:
+        """The function for one image, or for any number."""
         net: Callable[[tf.Tensor], tf.Tensor] = self.net
         if not self._tiny:
             folded = for_inference(self.net)
             net = lambda x: frozen(folded, constant=True)(x)  # noqa: E731  # its constants belong to the graph
-        spec = tf.TensorSpec((len(images) if few else None, *images.shape[1:]), images.dtype)
+        spec = tf.TensorSpec((1 if one else None, *images.shape[1:]), images.dtype)
 
         def traced(xla: bool) -> Function:
             function = tf.function(
@@ -66,7 +63,7 @@ class Predictor:
             )
             return function.get_concrete_function(spec)
 
-        if self._tiny and few and not gpus():
+        if self._tiny and one and not gpus():  # with more images, XLA's convolutions cost more than it saves
             function = traced(xla=True)
             with suppress(tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):  # ops that XLA does not know
                 function(tf.zeros(spec.shape, spec.dtype))

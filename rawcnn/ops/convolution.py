@@ -56,7 +56,7 @@ def _conv2d_of_nothing(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) ->
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """`x + b`, where `b`, `[C]`, has one number for each channel. `[N, H, W, C] -> [N, H, W, C]`."""
-    if fast("add_bias", bool(x.shape[-1] <= pointwise.FEW and x.shape[2])):
+    if fast("add_bias", bool(x.shape[-1] <= pointwise.FEW_BIASES and x.shape[2])):
         return pointwise.add_bias(x, b)
     return tf.nn.bias_add(x, b)
 

@@ -106,7 +106,7 @@ def test_a_change_of_the_weights_is_seen(change, images):
 
 
 @pytest.mark.parametrize("make", [tiny, large])
-def test_it_traces_once_for_a_few_images_and_once_for_many(make, images):
+def test_it_traces_once_for_one_image_and_once_for_more(make, images):
     net, traced = make(), []
 
     def shown(images):

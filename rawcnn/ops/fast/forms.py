@@ -5,7 +5,7 @@ test that it equals the plain form in value and gradient, and rows in `benchmark
 each instruction set. Which are in use is decided when a graph is traced, by the processor alone, never by a clock:
 
 >>> with chosen_for("AVX2"), plain("lrn"):
-...     fast("lrn"), fast("conv2d_1x1"), fast("conv2d_space_to_depth")
+...     fast("lrn"), fast("conv2d_1x1"), fast("conv2d_products")
 (False, False, True)
 
 With a GPU visible none is in use: TensorFlow's own ops are cuDNN there.
@@ -21,8 +21,6 @@ from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER, SETS, gpus, in
 NONE = "none"
 CHOICES = (*SETS[:-1], NONE)
 """For what forms can be chosen: an instruction set, or "none" for TensorFlow's own ops throughout."""
-ALL_SETS = frozenset({AMX, AVX512_BF16, AVX512, AVX2})
-HAVE_BFLOAT16 = frozenset({AMX, AVX512_BF16})
 
 
 class About(NamedTuple):
@@ -32,37 +30,46 @@ class About(NamedTuple):
     pays: frozenset[str]
 
 
+# The sets are those for which docs/performance.md has a measurement. Float32 is computed by the same kernels on all
+# sets with AVX512.
+_WITH_AMX = frozenset({AMX})
+_WITH_AVX512 = frozenset({AMX, AVX512_BF16, AVX512})
+_WITH_BFLOAT16 = frozenset({AMX, AVX512_BF16})
+_EVERYWHERE = frozenset({AMX, AVX512_BF16, AVX512, AVX2})
+
 FORMS = {
-    "average_pool": About("gradient of average pooling of few channels: each number copied over its window", ALL_SETS),
-    "add_bias": About("gradient of a bias of few channels: whole rows of pixels are summed first", frozenset({AMX})),
+    "average_pool": About(
+        "gradient of average pooling of few channels: each number copied over its window", _WITH_AVX512
+    ),
+    "add_bias": About("gradient of a bias of few channels: whole rows of pixels are summed first", _WITH_AVX512),
     "conv2d_rows": About(
-        "filter gradient of a convolution of one channel, bfloat16: as a product of rows of pixels", HAVE_BFLOAT16
+        "filter gradient of a convolution of one channel, bfloat16: as a product of rows of pixels", _WITH_AMX
     ),
     "conv2d_strips": About(
-        "input gradient of a convolution of few channels, float32: by rows, then by strips of columns", ALL_SETS
+        "input gradient of a convolution of few channels, float32: by rows, then by strips of columns", _WITH_AVX512
     ),
     "conv2d_products": About(
-        "filter gradient of large windows on many channels: a matrix product for each of its pixels", HAVE_BFLOAT16
+        "filter gradient of large windows on many channels: a matrix product for each of its pixels", _EVERYWHERE
     ),
     "conv2d_1x1": About(
-        "gradients of filters and bias of windows of one pixel in bfloat16: matrix products", frozenset({AMX})
+        "gradients of filters and bias of windows of one pixel in bfloat16: matrix products", _WITH_AMX
     ),
     "conv2d_interleaved": About(
-        "large windows on small maps of many channels: 16 images interleaved to one wide map", frozenset({AMX})
+        "large windows on small maps of many channels: 16 images interleaved to one wide map", _WITH_AMX
     ),
     "conv2d_abreast": About(
-        "filter and bias gradients on narrow maps of many channels, bfloat16: of images laid abreast", frozenset({AMX})
+        "filter and bias gradients on narrow maps of many channels, bfloat16: of images laid abreast", _WITH_AMX
     ),
     "conv2d_space_to_depth": About(
-        "a first convolution with a stride: space-to-depth, then without a stride", ALL_SETS
+        "a first convolution with a stride: space-to-depth, then without a stride", _WITH_BFLOAT16
     ),
     "lrn": About(
-        "local response normalisation: the window's sum by a band matrix, all else in two passes each way", ALL_SETS
+        "local response normalisation: the window's sum by a band matrix, all else in two passes each way", _EVERYWHERE
     ),
-    "gelu": About("GELU in one pass through memory each way", ALL_SETS),
-    "relu": About("gradient of ReLU in bfloat16", frozenset({AMX})),
-    "inception": About("the 1x1 convolutions of an inception module that read its input, as one", frozenset({AMX})),
-    "tanh": About("gradient of tanh in bfloat16", HAVE_BFLOAT16),
+    "gelu": About("GELU in one pass through memory each way", _WITH_AVX512),
+    "relu": About("gradient of ReLU in bfloat16", _WITH_AMX),
+    "inception": About("the 1x1 convolutions of an inception module that read its input, as one", _WITH_AMX),
+    "tanh": About("gradient of tanh in bfloat16", _WITH_AMX),
 }
 
 OF_PLAIN_OPS = ("conv2d_space_to_depth", "inception")
