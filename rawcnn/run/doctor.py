@@ -13,8 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
-import PIL
-import scipy
 import tensorflow as tf
 
 import rawcnn
@@ -34,7 +32,6 @@ USAGE = (
     "Says what decides speed and numbers here: processor, instruction set, threads, oneDNN, precision, forms of ops.\n"
     "Measures for two seconds, and ends with advice. Put its text into a bug report; it holds no paths of yours."
 )
-PACKAGES = {"rawcnn": rawcnn, "tensorflow": tf, "numpy": np, "scipy": scipy, "pillow": PIL}
 TESTED = (2, 20)
 """The oldest TensorFlow (major, minor) that rawcnn is tested with."""
 SLOW_FSYNC, LITTLE_MEMORY = 0.05, 2 << 30  # seconds, bytes
@@ -218,12 +215,19 @@ def examine(seconds: float = MEASURED) -> Facts:
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
         speeds=speeds,
         fsync=_fsync(),
-        versions={name: package.__version__ for name, package in PACKAGES.items()}
-        | {"python": platform.python_version()},
+        versions=_versions(),
         system=f"{platform.system()} {platform.release()}, {platform.machine()}, {' '.join(platform.libc_ver())}",
         tensorflow=(int(major), int(minor)),
         nets={name: _choice(name) for name in RECIPES if name in NETS},
     )
+
+
+def _versions() -> dict[str, str]:
+    import PIL  # only here: other commands need not wait for them
+    import scipy
+
+    packages = {"rawcnn": rawcnn, "tensorflow": tf, "numpy": np, "scipy": scipy, "pillow": PIL}
+    return {name: package.__version__ for name, package in packages.items()} | {"python": platform.python_version()}
 
 
 def _processor() -> str:
