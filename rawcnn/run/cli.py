@@ -51,8 +51,9 @@ def train_with(argv: Sequence[str], nets: Sequence[str], *, net: str, epochs: in
     """Train as the flags in `argv` say: one of `nets`, by default `net` for `epochs`."""
     global _current
     defaults = {"net": net, "epochs": epochs}
+    called = argv[0] if argv[0].startswith("rawcnn ") else command_name()
     usage = (
-        f"{_summary()}usage: {command_name()} [--flag=value ...]\nTrains one of: {', '.join(nets)}. "
+        f"{_summary()}usage: {called} [--flag=value ...]\nTrains one of: {', '.join(nets)}. "
         "Flags without a default have a good one for each net."
     )
     told, words = read_flags(argv, Where, Settings, usage=usage, defaults=defaults)

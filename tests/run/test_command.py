@@ -31,7 +31,7 @@ def test_help_lists_the_table(monkeypatch, capsys, words):
 
 @pytest.mark.parametrize("name", ["train", "find_rate", "sweep", "classify", "evaluate", "summary", "nets"])
 def test_every_command_has_help(monkeypatch, capsys, name):
-    assert f"rawcnn {name}" in say(monkeypatch, capsys, name, "--help").out or name == "train"
+    assert f"usage: rawcnn {name}" in say(monkeypatch, capsys, name, "--help").out
 
 
 @pytest.mark.parametrize(
