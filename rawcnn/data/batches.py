@@ -144,13 +144,16 @@ def in_order(
     return _read_ahead(source.stream(order, crop, size), source, 2)
 
 
-def thumbnails(source: Labelled, indices: np.ndarray, size: int = 160) -> np.ndarray:
-    """Images to look at: uint8 `[len(indices), H, W, C]`, as they are in memory, or the central squares of files."""
+def thumbnails(source: Labelled, indices: np.ndarray, size: int = 160, *, crop: Crop | None = None) -> np.ndarray:
+    """Images to look at: uint8 `[len(indices), H, W, C]`, as they are in memory; of files their central squares.
+
+    `crop`: the view that is taken of files in the place of the central square.
+    """
     if isinstance(source, Source):
         return np.rint(source.images[indices]).astype(np.uint8)
     if not len(indices):
         return np.zeros((0, size, size, 3), np.uint8)
-    views = [images.numpy()[:, 0] for images, _ in in_order(source.take(indices), 1, centre(), size)]
+    views = [images.numpy()[:, 0] for images, _ in in_order(source.take(indices), 1, crop or centre(), size)]
     return np.concatenate(views).astype(np.uint8)
 
 

@@ -7,6 +7,7 @@ from rawcnn.report.markup import Content, Markup, count, tag
 from rawcnn.report.measures import wilson
 from rawcnn.report.opened import OpenRun
 from rawcnn.report.tested import Tested
+from rawcnn.run.opening import FIT_WORDS
 
 MOST_CLASSES = 40
 COLOURS = {1: "grey", 3: "in colour"}
@@ -54,13 +55,14 @@ def _net(run: OpenRun) -> list[tuple[str, Content]]:
     height, width, channels = net.input_shape
     adds = sum(layer.multiply_adds() for _, layer in net.rows)
     named = ", ".join(run.class_names[:MOST_CLASSES]) + (", ..." if len(run.class_names) > MOST_CLASSES else "")
+    given = f"; images {FIT_WORDS[run.inputs.fit]}" if run.inputs.fit else ""
     sizes = f"{data.name}: {count(data.training_images, 'training image')}"
     if run.data is not None:
         held_out = "none" if run.data.validation is None else f"{len(run.data.validation):,}"
         sizes += f", {held_out} for validation, {len(run.data.test):,} for the test"
     return [
         ("Net", f"{run.settings.net}: {count(net.num_params(), 'parameter')}, {adds:,} multiply-adds an image"),
-        ("Input", f"{height}x{width} pixels, {COLOURS.get(channels, f'{channels} channels')}"),
+        ("Input", f"{height}x{width} pixels, {COLOURS.get(channels, f'{channels} channels')}{given}"),
         ("Data", sizes),
         ("Classes", f"{len(run.class_names)}: {named}"),
         ("Precision", f"{run.settings.precision} (weights are float32)"),

@@ -213,7 +213,7 @@ def _test_pictures(now: Standing, test: Evaluation) -> list[Drawing]:
             matrix, source.class_names, path / "confusion.png", title=f"{net}, test images"
         ),
         lambda: pictures.save_mistakes(
-            thumbnails(source, sure),
+            thumbnails(source, sure, crop=now.ready.inputs.test_crop),
             source.labels[sure],
             predicted[sure],
             test.probabilities[sure, predicted[sure]],

@@ -31,9 +31,9 @@ SCHEDULE_WORDS = {
     "staircase": "falling by 4 % every 8 epochs",
 }
 FIT_WORDS = {
-    "squeeze": "their aspect changed to a square",
-    "crop": "their central squares",
-    "pad": "padded with black to a square",
+    "squeeze": "squeezed to squares",
+    "crop": "cut to their central squares",
+    "pad": "padded to squares with black",
 }
 CROP_WORDS = {"1": "one view of each", "dense": "the net applied densely"}
 

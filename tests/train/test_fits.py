@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from rawcnn.data.augment import distort
-from rawcnn.data.batches import batches, in_order
+from rawcnn.data.batches import batches, in_order, thumbnails
 from rawcnn.data.images.headers import inspect
 from rawcnn.data.images.stream import FileSource
 from rawcnn.data.preprocess import Preprocess
@@ -67,6 +67,7 @@ def test_files_are_what_pillow_makes_of_them(how, tmp_path, rng):
     read = [inputs.read(path).image for path in source.paths]
     np.testing.assert_array_equal(read, tested)
     np.testing.assert_array_equal(inputs.test_images(source), tested)
+    np.testing.assert_array_equal(thumbnails(source, np.arange(3), SIZE, crop=inputs.test_crop), tested)
     trained, labels = next(iter(batches(source, 3, seed=1, crop=inputs.crop, size=SIZE)))
     np.testing.assert_array_equal(trained, tested[labels.numpy()])
 
