@@ -89,12 +89,13 @@ def pixels_in_words(preprocess: Preprocess) -> str:
     >>> pixels_in_words(Preprocess(low=-1.0))
     '0 ... 255 become -1 ... 1'
     """
-    low, high = np.asarray(preprocess.low), np.asarray(preprocess.high)
+    low, high = np.broadcast_arrays(preprocess.low, preprocess.high)
     if low.ndim == 0:
         return f"0 ... 255 become {low:g} ... {high:g}"
     scale = (high - low) / 255
     less, by = (", ".join(f"{value:.4g}" for value in values) for values in (-low / scale, 1 / scale))
-    return f"red, green, blue, less {less}" + ("" if np.allclose(scale, 1) else f", divided by {by}")
+    colours = "red, green, blue, " if len(low) == 3 else ""
+    return f"{colours}less {less}" + ("" if np.allclose(scale, 1) else f", divided by {by}")
 
 
 def _run_of(path: Path) -> tuple[Checkpoint | None, Record | None]:
@@ -106,7 +107,10 @@ def _run_of(path: Path) -> tuple[Checkpoint | None, Record | None]:
         saved = checkpoints.read(path)
         return saved, Record.of(saved)
     if path.name == WEIGHTS and path.is_file():
-        found = tested(path.parent)
+        try:
+            found = tested(path.parent)
+        except RunError:  # damaged, or of another version of rawcnn: then nothing but the weights is known
+            found = None
         return None, None if found is None else found[1]
     return tested(path) or (None, None)
 

@@ -202,8 +202,10 @@ def test_weights_of_keras_bring_their_pixels(rng, tmp_path, capsys):
 
 
 def test_a_file_that_does_not_tell_its_pixels_says_so(first, four, tmp_path, capsys):
-    shutil.copy(first / "weights.npz", tmp_path / "alone.npz")
-    Run(tmp_path / "run", build(4), four, weights=tmp_path / "alone.npz", **SETTINGS | {"epochs": 1}).train()
+    """Weights alone, and those of a run whose checkpoints cannot be read."""
+    shutil.copy(first / "weights.npz", tmp_path)
+    (tmp_path / "ckpt-000000001.npz").write_text("damaged")
+    Run(tmp_path / "run", build(4), four, weights=tmp_path / "weights.npz", **SETTINGS | {"epochs": 1}).train()
     said = " ".join(capsys.readouterr().out.split())
     assert "which pixels they expect is not known: they get those of the recipe" in said
 
