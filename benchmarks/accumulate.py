@@ -21,7 +21,7 @@ from benchmarks.harness import ROOT, machine_line, peak_memory_mb
 
 
 def child(net_name: str, batch_size: int, pieces: int, steps: int, out: str) -> None:
-    """Train some steps of SGD, keep the weights in `out`, and print memory and seconds a step."""
+    """Train some steps of SGD, keep what they changed in `out`, and print memory and seconds a step."""
     import rawcnn.start  # noqa: F401
 
     import tensorflow as tf
@@ -35,9 +35,11 @@ def child(net_name: str, batch_size: int, pieces: int, steps: int, out: str) -> 
     from rawcnn.train.step import TrainState, make_train_step
 
     net = NETS[net_name]()
-    for _, layer in net.rows:
-        if isinstance(layer, Dropout):
-            layer.rate = 0.0
+    for chain in (net, *(head for _, _, head in net.heads)):
+        for _, layer in chain.rows:
+            if isinstance(layer, Dropout):
+                layer.rate = 0.0
+    begun = {name: weight.numpy() for name, weight in named_weights(net).items()}
     rng = np.random.Generator(np.random.Philox(key=0))
     height, width, channels = net.input_shape
     pad = 2 * recipe_of(net_name).preprocess.pad
@@ -53,14 +55,15 @@ def child(net_name: str, batch_size: int, pieces: int, steps: int, out: str) -> 
     loss = step(data, tf.constant(steps)).loss.numpy()[-1]
     seconds = (time.perf_counter() - began) / steps
     with open(out, "wb") as file:
-        np.savez(file, **{name: weight.numpy() for name, weight in named_weights(net).items()})
+        np.savez(file, **{name: weight.numpy() - begun[name] for name, weight in named_weights(net).items()})
     print(json.dumps({"memory": peak_memory_mb(), "seconds": seconds, "loss": float(loss)}))
 
 
-def largest_relative(one: Path, other: Path) -> float:
-    """The largest difference of two files of weights, relative to the largest number of the array that it is in."""
-    with np.load(one, allow_pickle=False) as a, np.load(other, allow_pickle=False) as b:
-        return max(float(np.abs(a[name] - b[name]).max() / max(np.abs(a[name]).max(), 1e-30)) for name in a.files)
+def relative(one: Path, whole: Path) -> float:
+    """The norm of the difference of two changes of all weights, relative to the norm of the second."""
+    with np.load(one, allow_pickle=False) as a, np.load(whole, allow_pickle=False) as b:
+        difference = sum(float(np.square(a[name] - b[name], dtype=np.float64).sum()) for name in b.files)
+        return float(np.sqrt(difference / sum(float(np.square(b[name], dtype=np.float64).sum()) for name in b.files)))
 
 
 def main() -> None:
@@ -75,7 +78,7 @@ def main() -> None:
         child(args.net, args.batch_size, int(args.pieces), args.steps, args.child)
         return
     print(f"Machine: {machine_line()}.\n{args.net}, batches of {args.batch_size}, {args.steps + 1} updates of SGD\n")
-    print("accumulate  peak memory  s/update  largest relative difference of a weight")
+    print("accumulate  peak memory  s/update  difference of the updates, relative to them")
     with tempfile.TemporaryDirectory() as folder:
         counts = [int(word) for word in args.pieces.split(",")]
         for pieces in counts:
@@ -84,7 +87,7 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.accumulate", *same, f"--pieces={pieces}", f"--child={out}"]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
             found = json.loads(done.stdout.splitlines()[-1])
-            difference = "" if pieces == counts[0] else f"{largest_relative(out, Path(folder, f'{counts[0]}.npz')):.1e}"
+            difference = "" if pieces == counts[0] else f"{relative(out, Path(folder, f'{counts[0]}.npz')):.1e}"
             print(f"{pieces:10}  {found['memory']:8,.0f} MB  {found['seconds']:8.2f}  {difference}", flush=True)
 
 
