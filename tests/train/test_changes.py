@@ -248,7 +248,7 @@ def test_fit_takes_all_of_it(source):
         ({"erase": 25}, "erase is a fraction of the images, in 0 ... 1, not 25"),
         ({"augment": "trivail"}, "There is no augment 'trivail': choose trivial. Did you mean 'trivial'?"),
         ({"accumulate": 3}, "A batch of 16 images cannot be cut into 3 equal pieces: make batch_size a multiple"),
-        ({"accumulate": 0}, "cannot be cut into 0 equal pieces"),
+        ({"accumulate": 0}, "accumulate is a whole number from 1 on, not 0"),
         ({"class_weights": "balanced", "balanced_sampling": True}, "both make up for the same thing"),
         ({"class_weights": (1, 2)}, "class_weights has 2 weights, but there are 4 classes"),
         ({"class_weights": (1, 2, 3, -1)}, "gives 'd' the weight -1"),
