@@ -114,7 +114,8 @@ def test_a_page_of_a_lenet_run(report, whole):
 
 def test_a_page_that_would_be_too_large_shows_fewer_maps(report, whole, tmp_path, monkeypatch):
     size, said = report.stat().st_size, []
-    monkeypatch.setattr(write, "LARGEST", 99 * size // 100)  # two pages of a run differ by some bytes, as rows take other times
+    # Two pages of one run differ by some bytes, because the times of their rows differ.
+    monkeypatch.setattr(write, "LARGEST", 99 * size // 100)
     smaller = write_report(whole[0], tmp_path / "smaller.html", log=said.append)
     assert smaller.stat().st_size < size and "16 maps a row are too many" in said[0]
     monkeypatch.setattr(write, "LARGEST", 1)
