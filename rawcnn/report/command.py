@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rawcnn.errors import UsageError
 from rawcnn.report.write import write_report
-from rawcnn.run.flags import read_flags
+from rawcnn.run.flags import needed, no_words, read_flags
 from rawcnn.run.output import tell
 from rawcnn.run.settings import FIRST, setting
 
@@ -29,11 +29,9 @@ def report(argv: list[str]) -> None:
     first, rest = _first_of_two(argv)
     told, words = read_flags(rest, ReportFlags, usage=USAGE)
     flags = ReportFlags(**told)
-    if words:
-        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn report --help.")
-    if flags.run is None:
-        raise UsageError("Which run? Name its directory with --run=DIR.")
-    run, other = (flags.run, None) if first is None else (first, flags.run)
+    no_words(words, "report")
+    last = needed(flags.run)
+    run, other = (last, None) if first is None else (first, last)
     path = write_report(run, flags.out, compare_with=other, data_dir=flags.data_dir, log=tell)
     tell(f"{path} ({path.stat().st_size:,} bytes): open it in a browser")
 

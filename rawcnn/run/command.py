@@ -15,7 +15,7 @@ from rawcnn.nets.summary import summary
 from rawcnn.ops.fast import forms
 from rawcnn.run import cli, doctor, export_command, find_rate, look, pack_command, pictures, sweep
 from rawcnn.run.classify import Classifier, load_run
-from rawcnn.run.flags import HelpAsked, read_flags
+from rawcnn.run.flags import HelpAsked, needed, no_words, read_flags
 from rawcnn.run.given import data_of
 from rawcnn.run.output import tell
 from rawcnn.run.plan import recipe_for
@@ -105,13 +105,12 @@ def classify(argv: list[str]) -> None:
     )
     told, paths = read_flags(argv, ClassifyFlags, usage=usage)
     flags = ClassifyFlags(**told)
-    if flags.run is None:
-        raise UsageError("Which run? Name its directory with --run=DIR.")
+    run = needed(flags.run)
     if not paths and flags.random is None and flags.index is None:
         raise UsageError("Which images? Name their files after the flags, or give --random=5.")
     if paths and (flags.random is not None or flags.index is not None):
         raise UsageError("Give either files, or --random or --index.")
-    classifier = load_run(flags.run)
+    classifier = load_run(run)
     names = classifier.class_names
     if flags.true is not None and flags.true not in names:
         raise UsageError(f"This run has no class {flags.true!r} (--true).{did_you_mean(flags.true, names)}")
@@ -210,11 +209,9 @@ def _evaluate(argv: list[str]) -> None:
     usage = "usage: rawcnn evaluate --run=DIR [--crops=10] [--data_dir=DIR]\nTests a trained run again."
     told, words = read_flags(argv, EvaluateFlags, usage=usage)
     flags = EvaluateFlags(**told)
-    if words:
-        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn evaluate --help.")
-    if flags.run is None:
-        raise UsageError("Which run? Name its directory with --run=DIR.")
-    classifier = load_run(flags.run)
+    no_words(words, "evaluate")
+    run = needed(flags.run)
+    classifier = load_run(run)
     assert classifier.record is not None
     settings = classifier.record.settings
     source = _test_images(classifier, flags.data_dir)

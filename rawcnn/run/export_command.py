@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rawcnn.errors import UsageError
 from rawcnn.run.export import FORMATS, NAMES, export
-from rawcnn.run.flags import read_flags
+from rawcnn.run.flags import needed, no_words, read_flags
 from rawcnn.run.output import tell
 from rawcnn.run.settings import FIRST, setting
 
@@ -32,11 +31,9 @@ def command(argv: list[str]) -> None:
     """Export the run that `argv` names; print how the export compares with the run, and where it is."""
     told, words = read_flags(argv, ExportFlags, usage=USAGE)
     flags = ExportFlags(**told)
-    if words:
-        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn export --help.")
-    if flags.run is None:
-        raise UsageError("Which run? Name its directory with --run=DIR.")
-    path = Path(flags.run, NAMES[flags.format]) if flags.out is None else Path(flags.out)
-    done = export(flags.run, path, format=flags.format, data_dir=flags.data_dir)
+    no_words(words, "export")
+    run = needed(flags.run)
+    path = Path(run, NAMES[flags.format]) if flags.out is None else Path(flags.out)
+    done = export(run, path, format=flags.format, data_dir=flags.data_dir)
     tell(str(done))
     tell(f"{done.path}: takes uint8 images, gives probabilities")

@@ -57,6 +57,19 @@ def read_flags(
     return values, words
 
 
+def no_words(words: Sequence[str], command: str) -> None:
+    """Raise `UsageError` for the first of `words`, which `rawcnn COMMAND` does not take."""
+    if words:
+        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn {command} --help.")
+
+
+def needed(run: str | None) -> str:
+    """The directory of --run. Raises `UsageError` if it was not given."""
+    if run is None:
+        raise UsageError("Which run? Name its directory with --run=DIR.")
+    return run
+
+
 def _unknown(name: str, known: tuple[str, ...]) -> str:
     if name in OF_THE_NET:
         return (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.packed.pack import SHARD_MEGABYTES, pack
 from rawcnn.errors import UsageError
-from rawcnn.run.flags import read_flags
+from rawcnn.run.flags import no_words, read_flags
 from rawcnn.run.output import tell
 from rawcnn.run.settings import DATA, FIRST, check_all, setting
 
@@ -36,8 +36,7 @@ def command(argv: list[str]) -> None:
     """Pack the folder that `argv` names."""
     told, words = read_flags(argv, PackFlags, usage=USAGE)
     flags = PackFlags(**told)
-    if words:
-        raise UsageError(f"{words[0]!r} is not a flag. See rawcnn pack --help.")
+    no_words(words, "pack")
     if flags.data_dir is None or flags.out is None:
         raise UsageError("Pack what, and where to? Name a folder with --data_dir=DIR and a directory with --out=DIR.")
     pack(
