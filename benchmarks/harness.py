@@ -177,12 +177,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _busy_seconds() -> float | None:
+def busy_seconds() -> float | None:
+    """How long all cores together have worked since the machine started, whoever they worked for; None: not known."""
     try:
         fields = [int(f) for f in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
         return None
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def others_share(busy: float | None, own: float, seconds: float) -> float | None:
+    """The share of the machine (0 ... 1) that others used in the last `seconds`, of which `own` CPU seconds were ours.
+
+    `busy` is what `busy_seconds` said before; None if that is not known.
+    """
+    after = busy_seconds()
+    if busy is None or after is None:
+        return None
+    share = (after - busy - own) / (seconds * (os.cpu_count() or 1))
+    return min(max(share, 0.0), 1.0)  # the system counts in ticks, coarse beside a short run
 
 
 def _kill_group(pid: int) -> None:
@@ -192,7 +205,7 @@ def _kill_group(pid: int) -> None:
 
 def run_child(command: Sequence[str], timeout: float) -> Child:
     """Runs a command in a process group of its own, ended whole at the timeout (status -9)."""
-    busy, start = _busy_seconds(), time.perf_counter()
+    busy, start = busy_seconds(), time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(
             command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True, cwd=ROOT
@@ -211,11 +224,7 @@ def run_child(command: Sequence[str], timeout: float) -> Child:
         out.seek(0)
         err.seek(0)
         stdout, stderr = out.read(), err.read()
-    after = _busy_seconds()
-    others = 0.0
-    if busy is not None and after is not None:
-        share = (after - busy - usage.ru_utime - usage.ru_stime) / (seconds * (os.cpu_count() or 1))
-        others = min(max(share, 0.0), 1.0)  # the system counts in ticks, coarse beside a short run
+    others = others_share(busy, usage.ru_utime + usage.ru_stime, seconds) or 0.0
     peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return Child(process.returncode, stdout, stderr, seconds, peak, others)
 
@@ -296,9 +305,9 @@ def ratios_to_fastest(rounds: Sequence[Sequence[Mapping[str, Any]]], ours: str =
     return ratios
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in markdown, its first column to the left and the others to the right."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A table in markdown, its first `left` columns to the left and the others to the right."""
+    lines = [header, ["---"] * left + ["---:"] * (len(header) - left), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
 
 

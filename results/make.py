@@ -1,4 +1,4 @@
-"""The table of results, made from logs: what was trained, beside what papers and courses report.
+"""The table of results, made from logs: what was trained, next to what papers and courses report.
 
 python results/make.py                      # write results/README.md, and the results section of README.md
 python results/make.py --check              # fail if they do not say what the logs say
@@ -7,6 +7,7 @@ python results/make.py --train=cifar_fast --seeds=5 --data=DIR     # train a row
 A row's logs are results/logs/<row>/seed<k>/: `flags.txt` and `history.jsonl` of the run, and `result.json`, which says
 what the test images gave, with which versions and on which machine. DIR holds `mnist/`, `cifar-10-batches-bin/` and
 `dogs-vs-cats/train/`, as far as the row needs them. Targets were set before; the test images are looked at once a run.
+A training that was stopped or killed continues when it is called again, and seeds that are done are not trained again.
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import platform
 import re
 import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.harness import machine_line, markdown_table  # noqa: E402
-from results.rows import DATA, ROWS, Row  # noqa: E402
+import rawcnn  # noqa: E402
+from benchmarks.finetune import chosen_photos  # noqa: E402
+from benchmarks.harness import QUIET, busy_seconds, machine_line, markdown_table, others_share  # noqa: E402
+from results.rows import DATA, OWED, ROWS, Row  # noqa: E402
 
 LOGS, PAGE, README = ROOT / "results/logs", ROOT / "results/README.md", ROOT / "README.md"
 BEGIN, END = "<!-- results: made by results/make.py -->", "<!-- end of results -->"
@@ -45,6 +51,12 @@ class Seed(NamedTuple):
     seconds: float | None
     log: dict[str, Any]
 
+    @property
+    def shared(self) -> bool:
+        """Whether other programs used the machine too, as far as is known."""
+        others = self.log.get("others")
+        return others is None or others > QUIET
+
 
 @dataclass(frozen=True)
 class Found:
@@ -53,8 +65,8 @@ class Found:
     row: Row
     seeds: tuple[Seed, ...]
 
-    def accuracies(self, crops: str | None = None) -> list[float]:
-        return [seed.accuracy[crops or self.row.crops] for seed in self.seeds]
+    def accuracies(self, protocol: str | None = None) -> list[float]:
+        return [seed.accuracy[protocol or self.row.crops] for seed in self.seeds]
 
     @property
     def mean(self) -> float:
@@ -72,17 +84,22 @@ def read(row: Row, logs: Path = LOGS) -> Found:
     for folder in sorted((logs / row.name).glob("seed*"), key=lambda path: int(path.name.removeprefix("seed"))):
         log = json.loads((folder / "result.json").read_text("utf-8"))
         history = [json.loads(line) for line in (folder / "history.jsonl").read_text("utf-8").splitlines()]
-        given = dict(map(setting, (folder / "flags.txt").read_text("utf-8").splitlines()))
         seed = int(folder.name.removeprefix("seed"))
-        for name, value in map(setting, (*row.flags, f"--dataset={row.dataset}", f"--seed={seed}")):
-            if given.get(name) != value:
-                raise SystemExit(f"{folder}/flags.txt is not of row {row.name}: it has no --{name}={value}.")
+        check_flags(row, seed, folder)
         if history[-1]["epoch"] != row.epochs:
             raise SystemExit(f"{folder}/history.jsonl ends after epoch {history[-1]['epoch']}, not {row.epochs}.")
         times = [epoch.get("seconds") for epoch in history]
         seconds = None if None in times else sum(times)
         seeds.append(Seed(seed, log["test_accuracy"], seconds, log))
     return Found(row, tuple(seeds))
+
+
+def check_flags(row: Row, seed: int, folder: Path) -> None:
+    """Raise `SystemExit` unless the run in `folder`, or whose log it is, had the flags of `row`."""
+    given = dict(map(setting, (folder / "flags.txt").read_text("utf-8").splitlines()))
+    for name, value in map(setting, (*row.flags, f"--dataset={row.dataset}", f"--seed={seed}")):
+        if given.get(name) != value:
+            raise SystemExit(f"{folder}/flags.txt is not of row {row.name}: it has no --{name}={value}. Remove it.")
 
 
 def setting(flag: str) -> tuple[str, Any]:
@@ -117,26 +134,39 @@ def cells(found: Found) -> tuple[str, ...]:
     accuracies = found.accuracies()
     spread = f"{statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else "-"
     mark = "" if found.reached else " (not reached)" if len(seeds) >= row.seeds else f" (of {row.seeds} seeds)"
-    times = [seed.seconds for seed in seeds if seed.seconds is not None]
-    minutes = f"{statistics.median(times) / 60:.1f}" if len(times) == len(seeds) else "-"
     each = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
-    return row.name, row.what, row.reference, target, f"**{found.mean:.2f}**{mark}", each, spread, minutes
+    return row.name, row.what, row.reference, target, f"**{found.mean:.2f}**{mark}", each, spread, minutes(found)
+
+
+def minutes(found: Found) -> str:
+    """Minutes of a run, the median of its seeds; marked where the machine did other work too."""
+    times = [seed.seconds for seed in found.seeds if seed.seconds is not None]
+    if len(times) < len(found.seeds):
+        return "-"
+    shared = " (shared)" if any(seed.shared for seed in found.seeds) else ""
+    return f"{statistics.median(times) / 60:.1f}{shared}"
 
 
 HEADER = ("row", "what", "others report", "target", "test %, mean", "each seed", "sd", "minutes a run")
+TEXTS = 3  # columns of text, which stand first
 
 
 def commands(found: Found) -> str:
     """The command of a row, its protocols, and where and when it ran."""
     row = found.row
-    lines = [f"* `{row.name}`: `{row.command}`. {row.remark}".rstrip()]
-    for crops in row.also:
+    lines = [f"* `{row.name}`: {row.commands} {row.remark}".rstrip()]
+    others = [(f"With `--crops={crops}`", crops) for crops in row.also]
+    if row.tested_on:
+        others.append((f"On the test images of `--dataset={row.dataset}`", row.dataset))
+    for where, protocol in others:
         if found.seeds:
-            single = found.accuracies(crops)
-            each = ", ".join(f"{accuracy:.2f}" for accuracy in single)
-            lines.append(f"  With `--crops={crops}` the same nets give {statistics.mean(single):.2f} % ({each}).")
-    where = sorted({(s.log["machine"], s.log["tensorflow"], s.log["date"]) for s in found.seeds})
-    lines += [f"  {machine}; TensorFlow {tensorflow}; {date}." for machine, tensorflow, date in where]
+            several = found.accuracies(protocol)
+            each = ", ".join(f"{accuracy:.2f}" for accuracy in several)
+            lines.append(f"  {where} the same nets give {statistics.mean(several):.2f} % ({each}).")
+    ran = sorted({(s.log["machine"], s.log["tensorflow"], s.log["date"]) for s in found.seeds})
+    lines += [f"  {machine}; TensorFlow {tensorflow}; {date}." for machine, tensorflow, date in ran]
+    if found.seeds:
+        lines.append(f"  [Logs](logs/{row.name}), [curves of seed 0](logs/{row.name}/seed0/curves.png).")
     return "\n".join(lines)
 
 
@@ -152,9 +182,11 @@ def page(found: Sequence[Found]) -> str:
             "",
             "Test accuracy in %: the mean over seeds, each seed, and the standard deviation. Hyper-parameters were",
             "chosen on held-out training images; each run looked at the test images once, at its end. Minutes are",
-            "those of the epochs, with validation; a dash: the run did not write them down.",
+            "those of the epochs, with validation. *Shared*: other programs used more than "
+            f"{QUIET:.0%} of the machine",
+            "meanwhile, so on a quiet one it takes less; a dash: the run did not write its minutes down.",
             "",
-            markdown_table(HEADER, [cells(one) for one in found]),
+            markdown_table(HEADER, [cells(one) for one in found], TEXTS),
             "",
             "## Commands",
             "",
@@ -163,6 +195,12 @@ def page(found: Sequence[Found]) -> str:
             "Not run yet:",
             "",
             *map(commands, others),
+            "",
+            "## Still owed",
+            "",
+            "Targets for which there is no row yet:",
+            "",
+            *(f"* {one}" for one in OWED),
             "",
         )
     )
@@ -174,15 +212,15 @@ def section(found: Sequence[Found]) -> str:
     rows = []
     for one in found:
         if one.seeds:
-            _, what, reference, _, mean, _, _, minutes = cells(one)
-            rows.append((what, reference, mean, str(len(one.seeds)), minutes))
-    return f"{BEGIN}\n{markdown_table(header, rows)}\n{END}"
+            _, what, reference, _, mean, _, _, took = cells(one)
+            rows.append((what, reference, mean, str(len(one.seeds)), took))
+    return f"{BEGIN}\n{markdown_table(header, rows, 2)}\n{END}"
 
 
 def replaced(text: str, new: str) -> str:
-    """`text` with its results section replaced; as it is where it has none."""
-    if BEGIN not in text:
-        return text
+    """`text` with its results section replaced. Raises `SystemExit` if it has none."""
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"README.md has no place for the results: write {BEGIN} and {END} into it, a line each.")
     before, rest = text.split(BEGIN, 1)
     return before + new + rest.split(END, 1)[1]
 
@@ -200,41 +238,101 @@ def differing(files: dict[Path, str]) -> list[Path]:
 # Training -------------------------------------------------------------------------------------------------------------
 
 
-def keep(row: Row, seed: int, run: Path, printed: dict[str, str], logs: Path = LOGS) -> None:
-    """Copy what the table needs from a finished run; `printed` is what the tests printed, by protocol."""
-    folder = logs / row.name / f"seed{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in KEPT if seed == 0 else KEPT[:2]:
-        if (run / name).is_file():
-            shutil.copyfile(run / name, folder / name)
-    text = (folder / "flags.txt").read_text("utf-8")
-    kept = [line for line in text.splitlines() if not line.startswith("--data_dir=")]  # a path of this machine
-    (folder / "flags.txt").write_text("\n".join(kept) + "\n", "utf-8")
-    result = {
-        "test_accuracy": {crops: float(ACCURACY.findall(text)[-1]) for crops, text in printed.items()},
-        "machine": machine_line().split(", load average")[0],
-        **{package: version(package) for package in ("tensorflow", "numpy")},
-        "date": str(datetime.date.today()),
-    }
-    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+def train_seeds(row: Row, count: int, data: Path, runs: Path, logs: Path = LOGS) -> None:
+    """Train the seeds 0 ... `count` - 1 of `row` that have no log yet, and keep their logs."""
+    for seed in range(count):
+        if (logs / row.name / f"seed{seed}").is_dir():
+            print(f"{row.name}, seed {seed}: done before", file=sys.stderr)
+        else:
+            train(row, seed, data, runs, logs)
 
 
-def run(command: Sequence[str]) -> str:
-    """What a command of this checkout prints; its errors are shown as they come."""
-    print(" ".join(command), file=sys.stderr, flush=True)
-    return subprocess.run([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-
-
-def train(row: Row, seed: int, data: Path, runs: Path) -> None:
+def train(row: Row, seed: int, data: Path, runs: Path, logs: Path = LOGS) -> None:
     """One run of `row`, continued if it was begun, its tests by the other protocols, and its logs."""
     directory = runs / row.name / f"seed{seed}"
     begun = (directory / "flags.txt").is_file()
-    where = (f"--data_dir={data / DATA[row.dataset]}",) if row.dataset in DATA else ()
-    flags = ("--resume",) if begun else (f"--dataset={row.dataset}", *row.flags, f"--seed={seed}")
-    printed = {row.crops: run((row.example, *flags, *where, f"--run={directory}"))}
+    if begun:
+        check_flags(row, seed, directory)
+    where = data_flags(row.dataset, data, runs)
+    flags = ("--resume",) if begun else ("--overwrite", f"--dataset={row.dataset}", *row.flags, f"--seed={seed}")
+    said, others = run((row.example, *flags, *where, f"--run={directory}"))
+    printed = {row.dataset if row.tested_on else row.crops: said}
+    again = ("-m", "rawcnn", "evaluate", f"--run={directory}")
     for crops in row.also:
-        printed[crops] = run(("-m", "rawcnn", "evaluate", f"--run={directory}", f"--crops={crops}", *where))
-    keep(row, seed, directory, printed)
+        printed[crops], _ = run((*again, f"--crops={crops}", *where))
+    if row.tested_on:
+        printed[row.crops], _ = run((*again, *data_flags(row.tested_on, data, runs)))
+    keep(row, seed, directory, printed, None if begun else others, logs)
+
+
+def data_flags(dataset: str, data: Path, runs: Path) -> tuple[str, ...]:
+    """Where a data set is; of the photos the script makes folders of links, train/cat, test/cat and so on."""
+    if dataset not in DATA:
+        return ()
+    directory = data / DATA[dataset]
+    if not directory.is_dir():
+        raise SystemExit(f"{directory} does not exist: name the folder of the data sets with --data=DIR.")
+    if dataset == "folder":
+        photos, directory = directory, runs / "photos"
+        if not directory.is_dir():
+            part = runs / "photos.part"
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            chosen_photos(photos, part)
+            part.rename(directory)
+    return (f"--data_dir={directory}",)
+
+
+def run(command: Sequence[str]) -> tuple[str, float | None]:
+    """What a command of this checkout prints, shown as it comes, and the share of the machine that others used."""
+    print(" ".join(command), file=sys.stderr, flush=True)
+    busy, began, own = busy_seconds(), time.perf_counter(), of_children()
+    lines = []
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", file=sys.stderr, flush=True)
+            lines.append(line)
+    if process.returncode:
+        raise SystemExit(f"{command[0]} ended with status {process.returncode}. The same command continues the row.")
+    return "".join(lines), others_share(busy, of_children() - own, time.perf_counter() - began)
+
+
+def of_children() -> float:
+    """CPU seconds of all children that have ended."""
+    usage = getrusage(RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def keep(
+    row: Row, seed: int, run: Path, printed: Mapping[str, str], others: float | None = None, logs: Path = LOGS
+) -> None:
+    """Copy what the table needs from a finished run, all or nothing.
+
+    `printed` is what the tests printed, by protocol; `others` the share of the machine that others used, if known.
+    """
+    folder = logs / row.name / f"seed{seed}"
+    part = run / "kept"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    for name in KEPT if seed == 0 else KEPT[:2]:
+        if (run / name).is_file():
+            shutil.copyfile(run / name, part / name)
+    text = (part / "flags.txt").read_text("utf-8")
+    kept = [line for line in text.splitlines() if not line.startswith("--data_dir=")]  # a path of this machine
+    (part / "flags.txt").write_text("\n".join(kept) + "\n", "utf-8")
+    result = {
+        "test_accuracy": {protocol: float(ACCURACY.findall(text)[-1]) for protocol, text in printed.items()},
+        "machine": machine_line().split(", load average")[0],
+        "others": None if others is None else round(others, 3),
+        "rawcnn": rawcnn.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("tensorflow", "numpy")},
+        "date": str(datetime.date.today()),
+    }
+    (part / "result.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(part, folder)
 
 
 def main() -> None:
@@ -247,9 +345,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.train:
         row = next(row for row in ROWS if row.name == args.train)
-        for seed in range(args.seeds):
-            if not (LOGS / row.name / f"seed{seed}/result.json").is_file():
-                train(row, seed, args.data.resolve(), args.runs.resolve())
+        train_seeds(row, args.seeds, args.data.resolve(), args.runs.resolve())
     files = wanted()
     if args.check:
         if wrong := differing(files):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -172,7 +173,7 @@ def _test_images(classifier: Classifier, data_dir: str | None) -> Labelled:
     assert classifier.record is not None
     settings = classifier.record.settings
     if data_dir:
-        settings = replace(settings, data_dir=data_dir)
+        settings = replace(settings, data_dir=data_dir, dataset=_kind_in(data_dir, settings.dataset))
     elif classifier.record.data.name not in KNOWN:
         raise UsageError(
             "The run was given its images in Python, and they are not kept: name others with --data_dir, or test it in "
@@ -185,6 +186,11 @@ def _test_images(classifier: Classifier, data_dir: str | None) -> Labelled:
             f"this data set has {' '.join(data.test.class_names[:5])} ...: give its own with --data_dir."
         )
     return data.test
+
+
+def _kind_in(directory: str, dataset: str) -> str:
+    """`dataset` if `directory` holds such a one, else "auto": what it holds. A run on drawn digits may read MNIST."""
+    return dataset if dataset in KNOWN and KNOWN[dataset].found_in(Path(directory)) else "auto"
 
 
 # evaluate

@@ -2,24 +2,30 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 
+from rawcnn.run.flags import read_flags
+from rawcnn.run.plan import recipe_for
+from rawcnn.run.settings import Settings
 from results import make, rows
-from tests.command import ROOT
+from tests.command import ROOT, history_of
 
 ROW = rows.Row("mine", "`lenet5` on MNIST", "99 (a paper)", 98.0, 2, "e.py", "mnist", 2, ("--average=0.5",), ("6",))
 FLAGS = ("--net=lenet5", "--epochs=2", "--average=0.5", "--dataset=mnist")
 
 
-def write(logs, seed, accuracy, seconds=60.0, flags=FLAGS, epochs=2):
+def write(logs, seed, accuracy, seconds=60.0, flags=FLAGS, epochs=2, others=0.01):
     folder = logs / "mine" / f"seed{seed}"
     folder.mkdir(parents=True)
     (folder / "flags.txt").write_text("\n".join((*flags, f"--seed={seed}")) + "\n")
     history = [{"epoch": epoch + 1, "seconds": seconds} for epoch in range(epochs)]
     (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history))
     accuracies = {"1": accuracy, "6": accuracy + 1}
-    log = {"test_accuracy": accuracies, "machine": "a machine", "tensorflow": "2", "date": "today"}
+    log = {"test_accuracy": accuracies, "machine": "a machine", "tensorflow": "2", "date": "today", "others": others}
     (folder / "result.json").write_text(json.dumps(log))
 
 
@@ -92,14 +98,85 @@ def test_a_finished_run_is_kept_without_paths_of_this_machine(tmp_path):
     run.mkdir()
     (run / "flags.txt").write_text("\n".join((*FLAGS, "--data_dir=/here", "--seed=0")) + "\n")
     (run / "history.jsonl").write_text('{"epoch": 2, "seconds": 6}\n')
-    make.keep(ROW, 0, run, {"1": "so\ntest accuracy 98.76%\n", "6": "test accuracy 99.00%\n"}, logs)
+    make.keep(ROW, 0, run, {"1": "so\ntest accuracy 98.76%\n", "6": "test accuracy 99.00%\n"}, 0.25, logs)
     found = make.read(ROW, logs)
     assert found.accuracies() == [98.76] and found.accuracies("6") == [99.0]
     assert "/here" not in (logs / "mine/seed0/flags.txt").read_text()
+    assert make.minutes(found).endswith(" (shared)") and not list(run.glob("kept*"))
 
 
 def test_every_row_can_be_run():
+    """Flags, nets and recipes of each exist; the command itself is not run."""
     names = [row.name for row in rows.ROWS]
     assert len(set(names)) == len(names)
     for row in rows.ROWS:
         assert (ROOT / row.example).is_file() and row.command.startswith(f"python {row.example} --dataset=")
+        assert f'"{row.net}"' in (ROOT / row.example).read_text()
+        told, words = read_flags(["train", f"--dataset={row.dataset}", *row.flags], Settings, usage="")
+        assert not words and recipe_for(Settings(**told)) is not None
+        assert {row.dataset, row.tested_on} - {""} - {"drawn"} <= rows.DATA.keys()
+
+
+@pytest.mark.parametrize(("others", "says"), [(0.01, "1.0"), (0.3, "1.0 (shared)"), (None, "1.0 (shared)")])
+def test_minutes_of_a_machine_that_did_other_work_are_marked(tmp_path, others, says):
+    write(tmp_path, 0, 98.0, seconds=30.0, others=others)
+    assert make.minutes(make.read(ROW, tmp_path)) == says
+
+
+def test_a_run_of_another_row_is_not_continued(tmp_path):
+    """As when the row was changed since the run began."""
+    write(tmp_path / "runs", 0, 98.0, flags=FLAGS[:2])
+    with pytest.raises(SystemExit, match=r"seed0/flags.txt is not of row mine: it has no --average=0.5. Remove it."):
+        make.train(ROW, 0, tmp_path, tmp_path / "runs", tmp_path / "logs")
+
+
+def test_photos_are_split_by_their_numbers_once(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"dogs-vs-cats/train does not exist: name the folder"):
+        make.data_flags("folder", tmp_path, tmp_path / "runs")
+    photos = tmp_path / "dogs-vs-cats/train"
+    photos.mkdir(parents=True)
+    for name in ("cat.749.jpg", "dog.750.jpg", "dog.1001.jpg"):
+        (photos / name).touch()
+    for _ in range(2):
+        assert make.data_flags("folder", tmp_path, tmp_path / "runs") == (f"--data_dir={tmp_path}/runs/photos",)
+    found = sorted(str(path.relative_to(tmp_path / "runs")) for path in (tmp_path / "runs").rglob("*.jpg"))
+    assert found == ["photos/test/dog/dog.750.jpg", "photos/train/cat/cat.749.jpg"]
+
+
+def test_a_readme_without_a_place_for_the_results_is_refused():
+    with pytest.raises(SystemExit, match="no place for the results"):
+        make.replaced("# rawcnn\n", "the results")
+
+
+@pytest.mark.slow
+def test_a_killed_training_of_a_row_continues_and_done_seeds_are_left_alone(
+    home, digits, tmp_path, monkeypatch, capsys
+):
+    """The whole of --train, judged by another data set: with a kill in it the logs are those of an unbroken run."""
+    monkeypatch.setenv("RAWCNN_DATA", str(home / "data"))
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "mnist").symlink_to(digits)
+    row = rows.Row("tiny", "`lenet5_relu` on drawn digits", "-", 0.0, 1, "examples/train_lenet.py", "drawn", 2,
+                   ("--smoke",), tested_on="mnist")  # fmt: skip
+    runs = {name: tmp_path / name for name in ("killed", "whole")}
+    run = runs["killed"] / "tiny/seed0"
+    command = [sys.executable, row.example, "--dataset=drawn", *row.flags, "--seed=0", f"--run={run}"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
+        while not (run / "history.jsonl").is_file() and child.poll() is None:
+            time.sleep(0.01)
+        child.kill()
+    assert not (run / "weights.npz").exists()
+    found = {}
+    for name, directory in runs.items():
+        make.train_seeds(row, 1, data, directory, tmp_path / f"{name}-logs")
+        (found[name],) = make.read(row, tmp_path / f"{name}-logs").seeds
+        said = capsys.readouterr().err
+        assert ("--resume" in said) == (name == "killed") and "300 test images, --crops=1" in said
+    assert history_of(runs["killed"] / "tiny/seed0") == history_of(runs["whole"] / "tiny/seed0")
+    assert found["killed"].accuracy == found["whole"].accuracy and found["whole"].accuracy.keys() == {"drawn", "1"}
+    assert found["killed"].log["others"] is None and 0 <= found["whole"].log["others"] <= 1
+    assert found["whole"].seconds > 0 and (tmp_path / "whole-logs/tiny/seed0/curves.png").is_file()
+    monkeypatch.setattr(make, "run", None)
+    make.train_seeds(row, 1, data, runs["whole"], tmp_path / "whole-logs")
+    assert "tiny, seed 0: done before" in capsys.readouterr().err
