@@ -1,0 +1,159 @@
+"""How long rawcnn and Keras take to an accuracy on held-out images: the same net, data, optimizer, rate and batch.
+
+python -m benchmarks.time_to_accuracy --net=cifar_wide --data_dir=cifar-10-batches-bin --target=80 --out=times.json
+
+Seconds begin when the images are in memory and end with the first validation at the target or above: building, tracing
+and all validations count. Keras trains as a course does, with `fit` in float32 at a constant rate; rawcnn with its
+recipe, whose rate falls, in bfloat16 (`--precision`). `--out` keeps every epoch's seconds and accuracy, for a picture.
+No test image is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import QUIET, Child, machine_line, markdown_table, run_child
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+SIDES = ("rawcnn", "keras")
+
+
+def say(began: float, epoch: int, accuracy: float) -> None:
+    """The line of an epoch that a side prints; `accuracy` is in %."""
+    line = {"epoch": epoch, "seconds": round(time.perf_counter() - began, 1), "accuracy": round(accuracy, 2)}
+    print(json.dumps(line), flush=True)
+
+
+def train_rawcnn(args: argparse.Namespace) -> None:
+    """Epochs until the target, with the recipe's own settings."""
+    from rawcnn.run import opening
+    from rawcnn.run.given import data_of
+    from rawcnn.run.plan import plan, recipe_for, settle
+    from rawcnn.run.settings import Settings
+
+    asked = Settings(
+        args.net, "cifar10", args.data_dir, args.epochs, precision=args.precision, seed=args.seed, sample=args.sample,
+        input_size=args.input_size or None,
+    )  # fmt: skip
+    recipe = recipe_for(asked)
+    settings = settle(asked, recipe)
+    opening.use_threads(settings, recipe)
+    data = data_of(None, settings)
+    assert data.validation is not None
+    began = time.perf_counter()
+    ready = plan(settings, data, recipe=recipe)
+    for now in ready.train(data.train, epochs=settings.epochs):
+        if now.epoch_ended:
+            with ready.state.averaged():
+                accuracy = 100 * ready.validate(data.validation).accuracy
+            say(began, now.epoch, accuracy)
+            if accuracy >= args.target:
+                return
+
+
+def train_keras(args: argparse.Namespace) -> None:
+    """Epochs of `fit` until the target; images are scaled up in the input pipeline, as courses do it."""
+    import rawcnn.start  # noqa: F401  (oneDNN for Keras too)
+
+    import keras
+    import tensorflow as tf
+
+    from benchmarks.peers_keras import pipeline
+    from rawcnn.data.datasets import load
+    from rawcnn.train.recipes import recipe_of
+    from tests.oracles.nets_keras import NETS
+
+    recipe = recipe_of(args.net)
+    data = load("cifar10", args.data_dir, colour=True, validation=recipe.validation, seed=args.seed,
+                sample=args.sample, log=lambda line: None)  # fmt: skip
+    assert data.validation is not None
+    began = time.perf_counter()
+    build, (side, _, channels), _ = NETS[args.net]
+    side = args.input_size or side
+    keras.utils.set_random_seed(args.seed)
+    model = build((side, side, channels), len(data.train.class_names))
+    model.compile(
+        optimizer=keras.optimizers.Adam(recipe.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+    def shown(images: Any, labels: Any) -> tuple[Any, Any]:
+        images = tf.cast(images, tf.float32) / 255.0
+        return (images if side == images.shape[1] else tf.image.resize(images, (side, side))), labels
+
+    def end_of_epoch(epoch: int, logs: dict[str, float]) -> None:
+        accuracy = 100 * logs["val_accuracy"]
+        say(began, epoch + 1, accuracy)
+        model.stop_training = accuracy >= args.target
+
+    train, held_out = data.train, data.validation
+    model.fit(
+        pipeline(train.images, train.labels, recipe.batch_size).map(shown, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE),
+        validation_data=tf.data.Dataset.from_tensor_slices((held_out.images, held_out.labels))
+        .batch(recipe.batch_size)
+        .map(shown, tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE),
+        epochs=args.epochs,
+        verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_of_epoch)],
+    )
+
+
+def epochs_of(child: Child) -> list[dict[str, float]]:
+    """The lines that a side printed. Raises `SystemExit` if it failed."""
+    if child.status:
+        raise SystemExit(child.stderr[-2000:])
+    return [json.loads(line) for line in child.stdout.splitlines() if line.startswith('{"epoch"')]
+
+
+def table_row(side: str, epochs: Sequence[dict[str, float]], target: float, others: float) -> tuple[str, ...]:
+    """Minutes to the target, or that it was not reached."""
+    last = epochs[-1]
+    reached = last["accuracy"] >= target
+    minutes = f"{last['seconds'] / 60:.1f}" if reached else f"not in {last['seconds'] / 60:.1f}"
+    disturbed = f"{others:.0%}" + (" (!)" if others > QUIET else "")
+    return side, f"{last['epoch']:.0f}", f"{last['accuracy']:.2f}", minutes, disturbed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", choices=("cifar_basic", "cifar_wide", "alexnet_bn"), default="cifar_wide")
+    parser.add_argument("--data_dir", required=True, help="folder with CIFAR-10's binary files")
+    parser.add_argument("--target", type=float, required=True, help="accuracy in %% of the held-out images")
+    parser.add_argument("--epochs", type=int, default=20, help="the most; rawcnn's rate falls over so many")
+    parser.add_argument("--precision", default="bfloat16", help="rawcnn's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sample", type=float, default=1.0, help="fraction of the training images, to try it out")
+    parser.add_argument("--input_size", type=int, default=0, help="pixels a side; by default the net's own")
+    parser.add_argument("--timeout", type=float, default=6 * 3600, help="seconds that a side may take")
+    parser.add_argument("--out", type=Path, help="JSON file for every epoch of both")
+    parser.add_argument("--side", choices=SIDES, help="train this side only, and print its epochs")
+    args = parser.parse_args(arguments)
+    if args.side:
+        return (train_rawcnn if args.side == "rawcnn" else train_keras)(args)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    kept: dict[str, Any] = {"command": given, "machine": machine_line(), "date": str(datetime.date.today())}
+    rows = []
+    for side in SIDES:
+        child = run_child([sys.executable, "-m", "benchmarks.time_to_accuracy", *given, f"--side={side}"], args.timeout)
+        kept[side] = epochs_of(child)
+        rows.append(table_row(side, kept[side], args.target, child.others))
+        print(f"{side}: {rows[-1]}", file=sys.stderr, flush=True)
+    print(f"Command: `python -m benchmarks.time_to_accuracy {' '.join(given)}`\n")
+    print(f"Machine: {kept['machine']}. Date: {kept['date']}.\n")
+    print(markdown_table(("", "epochs", "held out %", f"minutes to {args.target:g} %", "others' CPU use"), rows))
+    if args.out:
+        args.out.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
