@@ -116,11 +116,11 @@ ROWS = (
 )  # fmt: skip
 
 OWED = (
-    "`alexnet_bn` on CIFAR-10 at 227 pixels with a recipe of ours (crops, mirror images, label smoothing), in at most 2 "
-    "hours: 86 % (a course: 80.62 % after 40 epochs on a GPU). The recipe is not written.",
+    "`alexnet_bn` on CIFAR-10 at 227 pixels with a recipe of ours (crops, mirror images, label smoothing), in at most "
+    "2 hours: 86 % (a course: 80.62 % after 40 epochs on a GPU). The recipe is not written.",
     "`cifar_wide` on CIFAR-10 with a recipe of ours, 10 epochs: 90 %. The recipe is not written.",
     "Keras with the same net, data and machine: ours 3 times faster to 70 % of held-out images with `alexnet_bn`, and "
-    "to 80 % with `cifar_wide`: `python -m benchmarks.time_to_accuracy --net=cifar_wide --target=80 --data_dir=DIR` has "
-    "not been run to its end. It needs a quiet machine for hours.",
+    "to 80 % with `cifar_wide`: `python -m benchmarks.time_to_accuracy --net=cifar_wide --target=80 --data_dir=DIR` "
+    "has not been run to its end. It needs a quiet machine for hours.",
 )
 """What has a target and no row."""
