@@ -182,8 +182,7 @@ def page(found: Sequence[Found]) -> str:
             "",
             "Test accuracy in %: the mean over seeds, each seed, and the standard deviation. Hyper-parameters were",
             "chosen on held-out training images; each run looked at the test images once, at its end. Minutes are",
-            "those of the epochs, with validation. *Shared*: other programs used more than "
-            f"{QUIET:.0%} of the machine",
+            f"those of the epochs, with validation. *Shared*: other programs used more than {QUIET:.0%} of the machine",
             "meanwhile, so on a quiet one it takes less; a dash: the run did not write its minutes down.",
             "",
             markdown_table(HEADER, [cells(one) for one in found], TEXTS),

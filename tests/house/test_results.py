@@ -1,6 +1,7 @@
 """The tables of results say what the logs say, and the script notices when they do not."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from rawcnn.run.flags import read_flags
 from rawcnn.run.plan import recipe_for
 from rawcnn.run.settings import Settings
 from results import make, rows
-from tests.command import ROOT, history_of
+from tests.command import ROOT
 
 ROW = rows.Row("mine", "`lenet5` on MNIST", "99 (a paper)", 98.0, 2, "e.py", "mnist", 2, ("--average=0.5",), ("6",))
 FLAGS = ("--net=lenet5", "--epochs=2", "--average=0.5", "--dataset=mnist")
@@ -148,35 +149,39 @@ def test_a_readme_without_a_place_for_the_results_is_refused():
         make.replaced("# rawcnn\n", "the results")
 
 
+def test_a_command_is_shown_and_heard_and_its_failure_ends_the_row(capsys):
+    said, others = make.run(("-c", "print('test accuracy 98.76%')"))
+    assert said == "test accuracy 98.76%\n" and said in capsys.readouterr().err
+    assert others is None or 0 <= others <= 1
+    with pytest.raises(SystemExit, match=r"ended with status 3. The same command continues the row."):
+        make.run(("-c", "raise SystemExit(3)"))
+
+
 @pytest.mark.slow
 def test_a_killed_training_of_a_row_continues_and_done_seeds_are_left_alone(
     home, digits, tmp_path, monkeypatch, capsys
 ):
-    """The whole of --train, judged by another data set: with a kill in it the logs are those of an unbroken run."""
+    """The whole of --train, with a kill in it, and judged by another data set."""
     monkeypatch.setenv("RAWCNN_DATA", str(home / "data"))
-    data = tmp_path / "data"
+    data, runs, logs = tmp_path / "data", tmp_path / "runs", tmp_path / "logs"
     data.mkdir()
     (data / "mnist").symlink_to(digits)
     row = rows.Row("tiny", "`lenet5_relu` on drawn digits", "-", 0.0, 1, "examples/train_lenet.py", "drawn", 2,
                    ("--smoke",), tested_on="mnist")  # fmt: skip
-    runs = {name: tmp_path / name for name in ("killed", "whole")}
-    run = runs["killed"] / "tiny/seed0"
+    run = runs / "tiny/seed0"
     command = [sys.executable, row.example, "--dataset=drawn", *row.flags, "--seed=0", f"--run={run}"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
         while not (run / "history.jsonl").is_file() and child.poll() is None:
             time.sleep(0.01)
         child.kill()
     assert not (run / "weights.npz").exists()
-    found = {}
-    for name, directory in runs.items():
-        make.train_seeds(row, 1, data, directory, tmp_path / f"{name}-logs")
-        (found[name],) = make.read(row, tmp_path / f"{name}-logs").seeds
-        said = capsys.readouterr().err
-        assert ("--resume" in said) == (name == "killed") and "300 test images, --crops=1" in said
-    assert history_of(runs["killed"] / "tiny/seed0") == history_of(runs["whole"] / "tiny/seed0")
-    assert found["killed"].accuracy == found["whole"].accuracy and found["whole"].accuracy.keys() == {"drawn", "1"}
-    assert found["killed"].log["others"] is None and 0 <= found["whole"].log["others"] <= 1
-    assert found["whole"].seconds > 0 and (tmp_path / "whole-logs/tiny/seed0/curves.png").is_file()
+    make.train_seeds(row, 1, data, runs, logs)
+    said = capsys.readouterr().err
+    assert "examples/train_lenet.py --resume" in said and "300 test images, --crops=1" in said
+    (found,) = make.read(row, logs).seeds
+    accuracies = re.findall(r"^test accuracy ([\d.]+)%$", said, re.MULTILINE)
+    assert [found.accuracy["drawn"], found.accuracy["1"]] == list(map(float, accuracies))
+    assert found.seconds > 0 and found.log["others"] is None and (logs / "tiny/seed0/curves.png").is_file()
     monkeypatch.setattr(make, "run", None)
-    make.train_seeds(row, 1, data, runs["whole"], tmp_path / "whole-logs")
+    make.train_seeds(row, 1, data, runs, logs)
     assert "tiny, seed 0: done before" in capsys.readouterr().err
