@@ -103,6 +103,7 @@ def train_keras(args: argparse.Namespace) -> None:
         .map(shown, tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE),
         epochs=args.epochs,
+        shuffle=False,  # `pipeline` does
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_of_epoch)],
     )

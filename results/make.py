@@ -213,7 +213,7 @@ def section(found: Sequence[Found]) -> str:
         if one.seeds:
             _, what, reference, _, mean, _, _, took = cells(one)
             rows.append((what, reference, mean, str(len(one.seeds)), took))
-    return f"{BEGIN}\n{markdown_table(header, rows, 2)}\n{END}"
+    return f"{BEGIN}\n\n{markdown_table(header, rows, 2)}\n\n{END}"
 
 
 def replaced(text: str, new: str) -> str:

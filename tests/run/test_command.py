@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rawcnn.run import cli
+from rawcnn.run import cli, command
 from rawcnn.run.command import COMMANDS, main
 from tests.command import TRAIN
 
@@ -96,3 +96,10 @@ def test_a_run_is_tested_again_and_asked(whole, monkeypatch, capsys, tmp_path):
     assert "the test images are 0 ... 299" in err
     Image.fromarray(np.full((50, 50), 255, np.uint8)).save(tmp_path / "blank.png")
     assert "blank.png" in say(monkeypatch, capsys, "classify", f"--run={run}", tmp_path / "blank.png", status=2).err
+
+
+def test_other_data_need_not_be_of_the_same_kind(digits, tmp_path):
+    """A run on drawn digits, which are in no directory, may be tested on MNIST, or on a folder of photos."""
+    kinds = [command._kind_in(str(digits), dataset) for dataset in ("mnist", "drawn", "cifar10", "own")]
+    assert kinds == ["mnist", "auto", "auto", "auto"]
+    assert command._kind_in(str(tmp_path), "folder") == "folder"
