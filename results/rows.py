@@ -65,8 +65,8 @@ ROWS = (
     Row(
         "lenet5", "`lenet5` on MNIST, as the paper has it, 20 epochs", "99.05 (LeCun et al. 1998)", 99.1, 5,
         LENET, "mnist", 20, FAST,
-        remark="On 10,000 held-out training images 20 epochs gave 98.98 %, 10 epochs 98.81 %. An older run of 10 epochs: "
-        "99.06, 5 seeds.",
+        remark="On 10,000 held-out training images 20 epochs gave 98.98 %, 10 epochs 98.81 %. An older run of 10 "
+        "epochs: 99.06, 5 seeds.",
     ),
     Row(
         "lenet5_distorted", "`lenet5` on MNIST with distortions", "99.2 (LeCun et al. 1998)", 99.5, 3,
