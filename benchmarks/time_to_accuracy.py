@@ -68,6 +68,7 @@ def train_keras(args: argparse.Namespace) -> None:
 
     from benchmarks.peers_keras import pipeline
     from rawcnn.data.datasets import load
+    from rawcnn.data.source import Source
     from rawcnn.train.recipes import recipe_of
     from tests.oracles.nets_keras import NETS
 
@@ -96,6 +97,7 @@ def train_keras(args: argparse.Namespace) -> None:
         model.stop_training = accuracy >= args.target
 
     train, held_out = data.train, data.validation
+    assert isinstance(train, Source) and isinstance(held_out, Source)
     model.fit(
         pipeline(train.images, train.labels, recipe.batch_size).map(shown, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE),
         validation_data=tf.data.Dataset.from_tensor_slices((held_out.images, held_out.labels))
