@@ -85,6 +85,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.run.doctor import doctor as doctor
     from rawcnn.run.export import export as export
     from rawcnn.run.session import Run as Run
+    from rawcnn.train.answers import evaluate as evaluate
+    from rawcnn.train.answers import predict as predict
     from rawcnn.train.evaluate import Evaluation as Evaluation
     from rawcnn.train.evaluate import class_scores as class_scores
     from rawcnn.train.evaluate import confusion_matrix as confusion_matrix
@@ -109,9 +111,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.train.schedules import cosine as cosine
     from rawcnn.train.schedules import linear as linear
     from rawcnn.train.schedules import staircase as staircase
-    from rawcnn.train.simple import evaluate as evaluate
     from rawcnn.train.simple import fit as fit
-    from rawcnn.train.simple import predict as predict
     from rawcnn.train.step import TrainState as TrainState
     from rawcnn.train.step import make_train_step as make_train_step
 
@@ -137,7 +137,8 @@ _FROM = {
     "data.mixing": "Mixed cutmix mixup",
     "data.trivial": "trivial_augment",
     "data.batches": "batches thumbnails",
-    "train.simple": "evaluate fit predict",
+    "train.simple": "fit",
+    "train.answers": "evaluate predict",
     "train.find_rate": "RateTest find_rate",
     "train.fit": "Progress train_epochs",
     "train.evaluate": "Evaluation class_scores confusion_matrix make_eval_step",

@@ -70,6 +70,6 @@ def _same(wanted: dict[str, np.ndarray], got: dict[str, np.ndarray], what: str) 
     wrong = _differences(wanted, got)
     if wrong:
         raise AssertionError(
-            f"{what} differs in {len(wrong)} of {len(wanted)} variables ({', '.join(wrong[:5])}): what decides "
-            "the steps is no variable of the state (an iterator, a counter, a random generator)."
+            f"{what} differs in {len(wrong)} of {len(wanted)} variables ({', '.join(wrong[:5])}): "
+            "what decides the steps is not only variables of the state. Look for an iterator, a counter, a random generator."
         )

@@ -1,6 +1,7 @@
 """Classes of unequal size: a weight for each class in the loss."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def check_all_there(source: Labelled, what: str) -> None:
 def _read(path: str) -> dict[str, float] | list[float]:
     """Weights by name, or in order."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(os.path.expanduser(path)).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise UsageError(

@@ -3,14 +3,14 @@
 So a run that resumes in mid-epoch asks for the same batches as an uninterrupted one, and no iterator's state is saved.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from rawcnn.data.augment import alternating_flip
 from rawcnn.data.mixing import Mix, Mixed
-from rawcnn.data.source import Augment, Labelled, Source, no_autograph
+from rawcnn.data.source import Augment, Labelled, Source, images_named, no_autograph
 from rawcnn.data.views import Crop, centre
 from rawcnn.seeds import fold
 
@@ -69,7 +69,8 @@ def batches(
     batch; both get a seed that is a function of (seed, g). With `alternate`, each image is mirrored in every other
     epoch (`rawcnn.data.augment.alternating_flip`), in the odd or the even ones as a function of (seed, its number).
     With `balanced` the order of an epoch is that of `balanced_permutation`. `mix`, such as `rc.mixup`, comes last: the
-    batches are then (images, `Mixed`); it gets the same seed as `augment`.
+    batches are then (images, `Mixed`); it gets the same seed as `augment`. The iterator raises a `tf.errors.OpError`
+    for an image that cannot be read; within `images_named(source)` it becomes a `DataError` that names it.
     """
     per_epoch = len(source) // batch_size
     augment_seed = tf.constant(fold(seed, "augment"), tf.int64)
@@ -135,13 +136,21 @@ def batch_indices(source: Labelled, batch_size: int, *, seed: int, number: int, 
 def in_order(
     source: Labelled, batch_size: int, crop: Crop | None = None, size: int | None = None
 ) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
-    """Every image once, in order, as `Labelled.stream` gives them; the last batch is filled up with the last image."""
+    """Every image once, in order, as `Labelled.stream` gives them; the last batch is filled up with the last image.
+
+    The iterator raises `DataError` that names the images that cannot be read.
+    """
     chosen = [np.arange(i, i + batch_size).clip(max=len(source) - 1) for i in range(0, len(source), batch_size)]
     if isinstance(source, Source) and crop is None:  # nothing to compute: no pipeline to set up after each epoch
         return ((tf.constant(source.images[some]), tf.constant(source.labels[some])) for some in chosen)
     order = tf.data.Dataset.from_tensor_slices(tf.constant(np.array(chosen), tf.int32))
     order = order.map(no_autograph(lambda indices: (tf.zeros(2, tf.int64), indices)))
-    return _read_ahead(source.stream(order, crop, size), source, 2)
+    return _named(_read_ahead(source.stream(order, crop, size), source, 2), source)
+
+
+def _named(read: tf.data.Dataset, source: Labelled) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    with images_named(source):
+        yield from read
 
 
 def thumbnails(source: Labelled, indices: np.ndarray, size: int = 160, *, crop: Crop | None = None) -> np.ndarray:

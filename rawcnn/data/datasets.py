@@ -14,9 +14,9 @@ from rawcnn.data.batches import thumbnails
 from rawcnn.data.images.folder import open_folder
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.log import Log
-from rawcnn.data.packed.index import is_packed, is_url
+from rawcnn.data.named import class_names_of, directory_of
+from rawcnn.data.packed.index import is_packed
 from rawcnn.data.packed.source import open_packed
-from rawcnn.data.sets.cifar import REMOTE as CIFAR10_ARCHIVE
 from rawcnn.data.sets.cifar import has_cifar10, load_cifar10
 from rawcnn.data.sets.cifar100 import find_cifar100, load_cifar100
 from rawcnn.data.sets.download import cache_dir
@@ -24,7 +24,7 @@ from rawcnn.data.sets.drawn import coloured, drawn_digits
 from rawcnn.data.sets.mnist import DIGITS, SAME_FILES, find_emnist, find_idx_files, load_emnist, load_mnist, told
 from rawcnn.data.source import Labelled, Source, html_table
 from rawcnn.data.splits import Splits, cut, in_colour, limited, renamed
-from rawcnn.errors import DataError, DownloadError, UsageError, did_you_mean, similar_path
+from rawcnn.errors import DownloadError, UsageError, did_you_mean
 
 DRAWN_TRAIN, DRAWN_TEST = 60_000, 10_000  # as many as MNIST has
 DRAWN_COLOUR_SHARE = 6  # a colour net takes longer, so it gets a sixth of them
@@ -230,11 +230,11 @@ def load(
     for fraction in (sample, test_sample):
         if not 0 < fraction <= 1:
             raise UsageError(f"A sample is a fraction above 0 and up to 1, not {fraction}.")
-    directory = None if data_dir is None else _directory(data_dir)
+    directory = None if data_dir is None else directory_of(data_dir)
     auto = name == "auto"
     if auto:
         name = _recognise(directory) if directory is not None else "cifar10" if colour else "mnist"
-    names = None if class_names is None else _names(class_names)
+    names = None if class_names is None else class_names_of(class_names)
     wanted = Wanted(directory, colour, seed, limit, bad_images, max_pixels, names, log)
     try:
         loaded = KNOWN[name].load(wanted)
@@ -279,64 +279,14 @@ def load_dataset(
                 f"Data sets: {', '.join(KNOWN)}."
             )
         name, data_dir = "auto", name
-        if _recognise(_directory(data_dir)) in OF_FILES:
+        if _recognise(directory_of(data_dir)) in OF_FILES:
             options.setdefault("colour", True)
     elif name in OF_FILES:
         options.setdefault("colour", True)
     return load(name, data_dir, **options)  # type: ignore[arg-type]
 
 
-# What was given ------------------------------------------------------------------------------------------------------
-
-# suffixes -> what such a file is, and what to do
-NOT_DATA = {
-    (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"): "an archive. Unpack it, and name the folder",
-    (".csv", ".tsv", ".parquet", ".xlsx", ".json"): (
-        "a table. Make arrays of it, and train in Python with rawcnn.Source(images, labels)"
-    ),
-    (".npz", ".npy", ".mat"): "arrays. Load them, and train in Python with rawcnn.Source(images, labels)",
-    (".pth", ".pt", ".keras", ".h5", ".hdf5", ".safetensors", ".ckpt", ".onnx", ".tflite"): (
-        "weights or a model, not images. Give it to load_weights, and name a data set here"
-    ),
-    (".pkl", ".pickle"): "a pickle, which can run any code and is never loaded. Save its arrays with numpy.savez",
-    (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"): "one image. Name the folder of all images",
-}
-
-
-def _directory(given: str | os.PathLike[str]) -> Path | str:
-    """`given` as a directory, or a URL as it is; raises `DataError` with the remedy if it is neither."""
-    text = os.fspath(given)
-    if is_url(text):
-        return text
-    if not text.strip():
-        raise DataError("The name of the data directory is empty. Name one, as in --data_dir=photos, or leave it out.")
-    path = Path(os.path.expanduser(text))
-    if path.name == CIFAR10_ARCHIVE.name and path.is_file():
-        return path.parent
-    if not path.exists():
-        raise DataError(f"{path} does not exist.{similar_path(path) or ' Check the spelling.'}")
-    if not path.is_dir():
-        suffix = path.suffix.lower()
-        what = next((what for suffixes, what in NOT_DATA.items() if suffix in suffixes), "a file. Name its folder")
-        raise DataError(f"{path} is {what}.")
-    return path
-
-
 def _recognise(directory: Path | str) -> str:
     if isinstance(directory, str):
         return "packed"
     return next(name for name, known in KNOWN.items() if known.found_in(directory))
-
-
-def _names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
-    """Class names as they are given, or from a text file with one a line."""
-    if not isinstance(given, (str, os.PathLike)):
-        return tuple(given)
-    path = Path(os.path.expanduser(given))
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"The class names in {path} cannot be read: {error}. Give a text file, one name a line."
-        ) from None
-    return tuple(name for line in lines if (name := line.strip()))

@@ -1,7 +1,8 @@
 """Sources of labelled images: what all have in common (`Labelled`), and images in memory (`Source`)."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from numbers import Integral
 from typing import Any, TypeVar
@@ -57,6 +58,10 @@ class Labelled:
         some = [str(i) if paths is None else paths[i] for i in indices[:most]]
         more = f" and {len(indices) - most} more" if len(indices) > most else ""
         return f"{'numbers ' if paths is None else ''}{', '.join(some)}{more}"
+
+    def file_names(self, indices: np.ndarray) -> list[str] | None:
+        """The files of the images at `indices`, without their folders; None where images do not come from files."""
+        return None
 
     def sample(self: S, fraction: float, seed: int) -> S:
         """About `fraction` (0 ... 1) of the images of each class, at least one of each, in the old order."""
@@ -157,6 +162,24 @@ class Source(Labelled):
             return x, tf.gather(labels, chosen)
 
         return order.map(batch)
+
+
+@contextmanager
+def images_named(source: Labelled) -> Iterator[None]:
+    """Within the block, TensorFlow's complaint about an image of `source` becomes a `DataError` that names the image.
+
+    TensorFlow's own names neither the file nor the record.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError:  # memory: no image is to blame
+        raise
+    except tf.errors.OpError:
+        try:
+            source.check()
+        except DataError as named:
+            raise named from None
+        raise
 
 
 def check_same_classes(train: Labelled, other: Labelled, split: str) -> None:

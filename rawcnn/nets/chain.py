@@ -227,7 +227,7 @@ class Chain(tf.Module):
             first, dots, last = (word.strip() for word in text.partition(".."))
             for name in (first, last) if dots else (first,):
                 if name in heads and dots:
-                    raise UsageError(f"{text!r} is no range: {name} is a head, which is named alone.")
+                    raise UsageError(f"{text!r} is not a range: {name} is a head, which is named alone.")
                 if name not in (*rows, *heads):
                     near = did_you_mean(name, [*rows, *heads])
                     raise UsageError(f"There is no row {name!r}.{near} The net has {', '.join([*rows, *heads])}.")

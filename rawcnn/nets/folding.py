@@ -63,8 +63,12 @@ def for_inference(net: Chain) -> Chain:
     >>> for_inference(net) is net  # there is nothing to fold
     True
     """
-    folds = net.policy == FLOAT32 and any(isinstance(layer, BatchNorm) for _, layer in net.rows)
-    return fold_batch_norm(net) if folds else net
+    return fold_batch_norm(net) if folds(net) else net
+
+
+def folds(net: Chain) -> bool:
+    """Whether `for_inference` folds something of `net`."""
+    return net.policy == FLOAT32 and any(isinstance(layer, BatchNorm) for _, layer in net.rows)
 
 
 def _backward(rows: Rows) -> Rows:

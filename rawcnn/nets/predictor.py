@@ -34,7 +34,7 @@ class Predictor:
     def __init__(self, net: Chain, shown: Function):
         self.net, self.shown = net, shown
         self._tiny = sum(layer.multiply_adds() for _, layer in net.rows) < TINY
-        self._weights = _Weights(net)
+        self._weights = Watched(net)
         self._traced: dict[object, Function] = {}
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ class Predictor:
         return traced(xla=False)
 
 
-class _Weights:
+class Watched:
     """Whether a net's variables have changed, without a look at their numbers.
 
     The tensors that were read are kept. While one is, TensorFlow cannot change a variable in place: an update gives the

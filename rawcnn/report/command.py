@@ -38,6 +38,8 @@ def report(argv: list[str]) -> None:
 
 def _first_of_two(argv: list[str]) -> tuple[str | None, list[str]]:
     """Of two --run=DIR the first one's directory, and `argv` without it."""
+    words = iter(argv)
+    argv = [f"--run={next(words, '')}" if word in ("--run", "-run") else word for word in words]
     runs = [i for i, word in enumerate(argv) if word.startswith(("--run=", "-run="))]
     if len(runs) > 2:
         raise UsageError(f"A page compares two runs, not {len(runs)}: give --run twice.")

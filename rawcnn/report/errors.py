@@ -56,12 +56,12 @@ def _by_pair(run: OpenRun, tested: Tested, found: list[Pair]) -> list[Content]:
     inputs = run.shown(wanted)
     heat = _heat(run, inputs, tested.said[wanted])
     pixels, figures, at = run.pixels(inputs), [], 0
-    paths = getattr(run.data.test, "paths", None) if run.data is not None else None
+    files = None if run.data is None else run.data.test.file_names(wanted)
     for pair, some in shown:
         true, said = run.class_names[pair.true], run.class_names[pair.said]
         of_pair = []
         for i in some:
-            name = paths[i].replace("\\", "/").rsplit("/", 1)[-1] if paths else f"no. {i}"
+            name = files[at] if files else f"no. {i}"
             of_pair.append(
                 _mistake(
                     pixels[at], None if heat is None else heat[at], true, said, tested.probabilities[i], pair, name
@@ -71,9 +71,8 @@ def _by_pair(run: OpenRun, tested: Tested, found: list[Pair]) -> list[Content]:
         heading = tag("h3", tag("b", true), " called ", tag("b", said), f": {count(len(pair.images), 'image')}")
         figures.append(tag("div", heading, tag("div", of_pair, class_="mistakes"), class_="pair-of"))
     told = (
-        "The most frequent kinds of mistake, and of each the images that the net was most sure of. Beside each "
-        "image, Grad-CAM "
-        "shows in orange where the last convolution found evidence for the wrong answer."
+        "The most frequent kinds of mistake, and of each the images that the net was most sure of. Next to each "
+        "image, Grad-CAM shows in orange where the last convolution found evidence for the wrong answer."
     )
     return [tag("p", told), *figures]
 

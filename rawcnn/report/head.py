@@ -93,8 +93,8 @@ def _training(run: OpenRun) -> list[tuple[str, Content]]:
 def _place(run: OpenRun) -> list[tuple[str, Content]]:
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return [
-        ("Trained on", run.machine),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
+        ("Trained on", run.origin.machine),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in run.origin.versions.items())),
         ("Threads", str(run.settings.threads)),
         ("This page", f"made {made} by rawcnn {rawcnn.__version__}"),
     ]

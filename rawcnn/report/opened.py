@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rawcnn.run import film
 from rawcnn.run.classify import Build, load_run
 from rawcnn.run.given import data_of
 from rawcnn.run.plan import recipe_for
-from rawcnn.run.record import DataFacts, Record
+from rawcnn.run.record import DataFacts, Origin, Record, origin_of
 from rawcnn.run.settings import Settings
 from rawcnn.train import checkpoints
 from rawcnn.train.evaluate import Evaluation
@@ -37,8 +37,7 @@ class OpenRun:
     path: Path
     net: Chain
     record: Record
-    versions: Mapping[str, str]
-    machine: str
+    origin: Origin
     history: list[dict[str, Any]]
     data: DataSet | None
     missing: str
@@ -66,7 +65,7 @@ class OpenRun:
     def command(self, *, resume: bool = False) -> str:
         """The command that trains such a run again, or the one that continues this one."""
         if resume:
-            return shlex.join(["rawcnn", "train", f"--run={self.path}", "--resume"])
+            return shlex.join(["rawcnn", "train", f"--run={os.path.abspath(self.path)}", "--resume"])
         told = [f"--{name}={value}" for name, value in self.settings.texts().items() if self._differs(name)]
         return shlex.join(["rawcnn", "train", *told])
 
@@ -103,7 +102,7 @@ class OpenRun:
 
     def _evaluator(self, crops: str) -> Evaluate:
         loss = LOSSES[recipe_for(self.settings, None if self.settings.net in NETS else self.net).loss]
-        return self.inputs.evaluator(self.net, loss, crops)
+        return self.inputs.tester(self.net, loss, crops)
 
 
 def open_run(
@@ -121,8 +120,7 @@ def open_run(
     settings = record.settings if data_dir is None else replace(record.settings, data_dir=os.fspath(data_dir))
     data, missing = _find_data(settings, record)
     history = [asdict(row) for row in record.history]
-    versions, machine = dict(saved.meta["versions"]), str(saved.meta["machine"])
-    return OpenRun(path, classifier.net, record, versions, machine, history, data, missing)
+    return OpenRun(path, classifier.net, record, origin_of(saved), history, data, missing)
 
 
 def _find_data(settings: Settings, record: Record) -> tuple[DataSet | None, str]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rawcnn.nets.chain import Chain
 from rawcnn.report import charts, pictures
+from rawcnn.report.drawing import drawing
 from rawcnn.report.markup import Content, Markup, count, tag
 from rawcnn.report.rows import RowView
 
@@ -39,8 +41,10 @@ ACTIVATIONS = {
 }
 
 
-def section(views: Sequence[RowView], most_maps: int, words: Sequence[str], geometry: list[dict[str, Any]]) -> Markup:
-    """The table. `words` describe the chosen images; what JavaScript must know of the maps is added to `geometry`."""
+def section(
+    net: Chain, views: Sequence[RowView], most_maps: int, words: Sequence[str], geometry: list[dict[str, Any]]
+) -> Markup:
+    """Drawing and table. `words` describe the chosen images; `geometry` gets what JavaScript must know of the maps."""
     total = sum(view.seconds for view in views) or 1.0
     rows = [_row(view, view.seconds / total, most_maps, words, geometry) for view in views]
     names = ("row", "layer", "output", "parameters", "multiply-adds", "sees", "time")
@@ -68,6 +72,7 @@ def section(views: Sequence[RowView], most_maps: int, words: Sequence[str], geom
     return tag(
         "section",
         tag("h2", "The net, row by row"),
+        drawing(net),
         tag("p", intro),
         body,
         tag("p", sees, class_="small"),
@@ -88,7 +93,13 @@ def _row(view: RowView, time: float, most: int, words: Sequence[str], geometry: 
         tag("span", tag("span", f"{name} ", class_="label"), value, class_=f"c-{i}")
         for i, (name, value) in enumerate(cells)
     ]
-    share = tag("span", tag("span", "time ", class_="label"), f"{_share(time)} ", _bar(time), class_="c-6")
+    share = tag(
+        "span",
+        tag("span", "time ", class_="label"),
+        tag("span", _share(time), class_="part-of"),
+        _bar(time),
+        class_="c-6",
+    )
     return tag("details", tag("summary", tag("div", spans, share, class_="row")), _inside(view, most, words, geometry))
 
 

@@ -75,7 +75,7 @@ def _page(
     thumbs: Sequence[str],
 ) -> str:  # fmt: skip
     geometry: list[dict[str, Any]] = []
-    sections: list[tuple[str, Markup]] = [("The net", table.section(views, most, words, geometry))]
+    sections: list[tuple[str, Markup]] = [("The net", table.section(run.net, views, most, words, geometry))]
     bench, live = lab.section(run, shown, words)
     if bench is not None and live is not None:
         sections.append(("Draw a digit" if live["whole"] else "Arithmetic", bench))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from rawcnn.data.batches import batches
 from rawcnn.data.mixing import Mix, larger
-from rawcnn.data.source import Augment, Labelled
+from rawcnn.data.source import Augment, Labelled, images_named
 from rawcnn.layers import RBF, PartialConv2D
 from rawcnn.nets.chain import Chain
 from rawcnn.run import inside, net_pictures
@@ -48,7 +48,8 @@ def training_views(
         balanced=balanced,
         mix=mix,
     )
-    images, labels = next(iter(order))
+    with images_named(source):
+        images, labels = next(iter(order))
     pixels = replace(inputs.preprocess, low=0.0, high=255.0)(images).numpy()
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8), larger(labels).numpy()
 

@@ -16,6 +16,7 @@ from rawcnn.nets.summary import summary
 from rawcnn.ops.fast import forms
 from rawcnn.run import cli, doctor, export_command, find_rate, look, pack_command, pictures, sweep
 from rawcnn.run.classify import Classifier, load_run
+from rawcnn.run.ending import weights_in_words
 from rawcnn.run.flags import HelpAsked, needed, no_words, read_flags
 from rawcnn.run.given import data_of
 from rawcnn.run.output import tell
@@ -81,6 +82,8 @@ def _nets(argv: list[str]) -> None:
 
 # classify
 
+LIKELIEST = 10  # classes whose probabilities are printed
+
 
 @dataclass(frozen=True)
 class ClassifyFlags:
@@ -126,7 +129,8 @@ def classify(argv: list[str]) -> None:
         tell(f"{name}: {names[order[0]]}{verdict}")
         if remark:
             tell(f"   {remark}")
-        tell("   " + "  ".join(f"{names[k]}: {probabilities[k]:.1%}" for k in order[:10]))
+        more = f"  and {len(order) - LIKELIEST:,} less likely classes" if len(order) > LIKELIEST else ""
+        tell("   " + "  ".join(f"{names[k]}: {probabilities[k]:.1%}" for k in order[:LIKELIEST]) + more)
         rows.append((name, original, image, names, probabilities))
     if right:
         tell(f"{sum(right)} of {len(right)} right")
@@ -151,7 +155,9 @@ def _images(classifier: Classifier, flags: ClassifyFlags, paths: list[str]) -> l
         some = source.take(np.array([i]))
         image = classifier.inputs.test_images(some)[0]
         image = image[..., 0] if image.shape[-1] == 1 else image
-        shown.append((f"test image {i}", image, image, "", names[int(some.labels[0])]))
+        (file,) = some.file_names(np.array([0])) or [""]
+        name = f"test image {i} ({file})" if file else f"test image {i}"
+        shown.append((name, image, image, "", names[int(some.labels[0])]))
     return shown
 
 
@@ -224,7 +230,7 @@ def _evaluate(argv: list[str]) -> None:
     crops = flags.crops or settings.crops
     loss = LOSSES[recipe_for(settings).loss]
     test = forms.under(settings.forms, classifier.inputs.tester(classifier.net, loss, crops))(source)
-    tell(f"{len(source):,} test images, --crops={crops}")
+    tell(f"{len(source):,} test images, --crops={crops}, {weights_in_words(classifier.record)}")
     tell(f"test loss {test.loss:.4f}")
     tell(f"test accuracy {test.accuracy:.2%}")
 

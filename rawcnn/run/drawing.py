@@ -80,15 +80,26 @@ def save_drawing(net: Chain, path: StrPath, *, title: str) -> Path:
 
 def _lines(net: Chain) -> list[tuple[str, list[Box]]]:
     """The boxes of each line, those of heads on lines that say where the head hangs."""
-    height, width, channels = (*net.input_shape, 1, 1)[:3]
-    boxes = [Box("input", "input", "", (height, width, channels), None), *_boxes(net)]
+    boxes = [input_box(net), *boxes_of(net)]
     lines = [("", boxes[i : i + A_LINE]) for i in range(0, len(boxes), A_LINE)]
     for name, at, head in net.heads:
-        lines.append((f"{name}: a head for training, on {at}", list(_boxes(head))))
+        lines.append((f"{name}: a head for training, on {at}", list(boxes_of(head))))
     return lines
 
 
-def _boxes(net: Chain) -> Iterator[Box]:
+def input_box(net: Chain) -> Box:
+    """What the net is given."""
+    height, width, channels = (*net.input_shape, 1, 1)[:3]
+    return Box("input", "input", "", (height, width, channels), None)
+
+
+def group_of(kind: str) -> str:
+    """What the key calls the colour of a kind of row; "" where it has none of its own."""
+    return next((name for name, one in GROUPS.items() if COLOURS[one] == COLOURS.get(kind)), "")
+
+
+def boxes_of(net: Chain) -> Iterator[Box]:
+    """A box for each row but those that only reshape."""
     for name, layer in net.rows:
         if not isinstance(layer, Flatten | Dropout):
             shape = layer.out_shape if len(layer.out_shape) == 3 else (1, 1, layer.out_shape[-1])

@@ -1,6 +1,7 @@
 """The end of a run: the weights that are tested, the pictures, and the last lines."""
 
 import html
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from rawcnn.data.batches import thumbnails
 from rawcnn.data.datasets import DataSet
 from rawcnn.errors import RawcnnError
 from rawcnn.layers import Dropout
+from rawcnn.nets import NETS
 from rawcnn.nets.weights import save_weights
 from rawcnn.run import album, pictures
 from rawcnn.run.directory import WEIGHTS
@@ -29,13 +31,17 @@ FEW_UPDATES = 500  # the moving averages of batch normalisation may be far from 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands, when it ends or is stopped; `began` is when this process began (`time.perf_counter`)."""
+    """Where a run stands, when it ends or is stopped.
+
+    `began` is when this process began (`time.perf_counter`); `resumed`: whether it resumed the run.
+    """
 
     directory: Path
     data: DataSet
     ready: Plan
     record: Record
     began: float
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,8 @@ class Result:
 def finish(now: Standing) -> Result:
     """Test the last epoch, or the best if the run stopped early; keep weights and pictures, and say all of it."""
     record, ready, directory = now.record, now.ready, now.directory
-    tested = record.history[-1] if record.history else None
-    if record.stops_early and record.best is not None:
-        tested = record.best
+    tested = record.tested
+    if record.stops_early and tested is not None:
         tell(f"no better validation accuracy in {now.ready.settings.patience} epochs: testing epoch {tested.epoch}")
         checkpoints.read(checkpoints.path_of(directory, tested.step)).restore(ready.state)
     with ready.state.averaged():
@@ -86,25 +91,46 @@ def finish(now: Standing) -> Result:
         )  # without matplotlib
     tell("")
     columns = columns_of(sys.stdout)
-    for line in _tested(record, tested, averaged=bool(ready.settings.average)):
+    for line in _tested(record):
         tell(wrapped(line, columns))
     if remark := _one_answer(now, test):
         tell(wrapped(remark, columns))
-    took = duration(time.perf_counter() - now.began)
     first = f"look at {directory / made[1]} first; " if len(made) > 1 else ""
     kept = f"{directory} holds {', '.join([*made, WEIGHTS])}, history.jsonl and the checkpoints"
-    tell(wrapped(f"took {took}; {first}{kept}", columns))
+    tell(wrapped(f"took {_took(now)}; {first}{kept}", columns))
+    if ready.settings.net in NETS:
+        tell(wrapped(f"see inside the net: {shlex.join(['rawcnn', 'report', f'--run={directory}'])}", columns))
     tell(f"test loss {test.loss:.4f}")
     tell(f"test accuracy {test.accuracy:.2%}")
     return Result(directory, record.history, tested, record.best, test)
 
 
-def _tested(record: Record, tested: Epoch | None, *, averaged: bool) -> list[str]:
-    """Which weights were tested, and how the last epoch and the best did on validation images."""
+def _took(now: Standing) -> str:
+    """The time of this process and, where it resumed a run, that of all epochs."""
+    took = duration(time.perf_counter() - now.began)
+    if not now.resumed:
+        return took
+    return f"{took} since it was resumed ({duration(sum(row.seconds for row in now.record.history))} for all epochs)"
+
+
+def weights_in_words(record: Record) -> str:
+    """Which weights the test of a run is of, by the record of its newest checkpoint."""
+    kind, epochs = ("averaged weights" if record.settings.average else "weights"), record.settings.epochs
+    if record.sums.seconds:  # the run was stopped, or still trains
+        return f"the {kind} in the middle of epoch {len(record.history) + 1}"
+    tested = record.tested
     if tested is None:
-        return ["tested: the initial weights"]
-    last, best, kind = record.history[-1], record.best, "averaged weights" if averaged else "weights"
-    lines = [f"tested: the {kind} of epoch {tested.epoch}, {'the last' if tested == last else 'the best'}"]
+        return "the initial weights"
+    last = "the last" if tested.epoch >= epochs else f"the last so far of {epochs}"
+    return f"the {kind} of epoch {tested.epoch}, {last if tested == record.history[-1] else 'the best'}"
+
+
+def _tested(record: Record) -> list[str]:
+    """Which weights were tested, and how the last epoch and the best did on validation images."""
+    lines = [f"tested: {weights_in_words(record)}"]
+    if not record.history:
+        return lines
+    last, best = record.history[-1], record.best
     if best is None:
         return lines + (
             [] if last.val_loss is not None else ["no validation images: the test images are the only judge"]
@@ -206,7 +232,6 @@ def _test_pictures(now: Standing, test: Evaluation) -> list[Drawing]:
     source, net, path = now.data.test, now.ready.settings.net, now.directory
     predicted = test.probabilities.argmax(axis=1)
     matrix = confusion_matrix(source.labels, predicted, len(source.class_names))
-    paths = getattr(source, "paths", None)
     sure = pictures.worst_mistakes(source.labels, test.probabilities)
     return [
         lambda: pictures.save_confusion(
@@ -220,7 +245,7 @@ def _test_pictures(now: Standing, test: Evaluation) -> list[Drawing]:
             source.class_names,
             path / "mistakes.png",
             indices=sure,
-            files=None if paths is None else [Path(paths[i]).name for i in sure],
+            files=source.file_names(sure),
             title=f"{net}: the test images it got most wrong",
         ),
     ]  # fmt: skip

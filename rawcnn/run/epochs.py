@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -31,7 +30,7 @@ class Session:
     def __init__(self, directory: RunDir, data: DataSet, ready: Plan, saved: checkpoints.Checkpoint | None = None):
         self.directory, self.data, self.ready, self.settings = directory, data, ready, ready.settings
         self.state = ready.state
-        self._saved = saved
+        self._saved, self._resumed = saved, saved is not None
         self._board: TensorBoard | None = None
         self.began = time.perf_counter()
         facts = DataFacts.of(data)
@@ -48,9 +47,8 @@ class Session:
         """Train from wherever the run stands to the end of its last epoch, and test."""
         opening.say_start(self.ready, self.data)
         self._begin_or_resume()
-        with self._files_named():
-            self._train()
-            return ending.finish(self._where_it_stands())
+        self._train()
+        return ending.finish(self._where_it_stands())
 
     def _begin_or_resume(self) -> None:
         saved, directory = self._saved, self.directory
@@ -62,8 +60,7 @@ class Session:
             if epoch <= self.settings.epochs and not self.record.stops_early:
                 film.mark_resumed(directory.path, epoch, saved.step)
         else:
-            with self._files_named():
-                self.ready.inputs.prepare(self.ready.net, self.data.train)
+            self.ready.inputs.prepare(self.ready.net, self.data.train)
             film.write_frame(directory.path, film.frame_of(0, self.ready.net))
         directory.write_flags(self.settings.texts())
         directory.write_bad_images(self.data.bad)
@@ -196,7 +193,7 @@ class Session:
         return rounded | {name: values.round(4).tolist() for name, values in lists.items()}
 
     def _where_it_stands(self) -> ending.Standing:
-        return ending.Standing(self.directory.path, self.data, self.ready, self.record, self.began)
+        return ending.Standing(self.directory.path, self.data, self.ready, self.record, self.began, self._resumed)
 
     def _save(self, *, must: bool = False) -> bool:
         """Write a checkpoint; False if the disk did not take it and the run is to go on without (`--on_save_error`)."""
@@ -210,16 +207,3 @@ class Session:
             tell(f"continuing without a checkpoint: {error}", sys.stderr)
             return False
         return True
-
-    @contextmanager
-    def _files_named(self) -> Iterator[None]:
-        """Turn TensorFlow's complaint about an image that it cannot read into an error that names the file."""
-        try:
-            yield
-        except tf.errors.ResourceExhaustedError:
-            raise
-        except tf.errors.OpError:
-            for source in (self.data.train, self.data.validation, self.data.test):
-                if source is not None:
-                    source.check()
-            raise

@@ -154,7 +154,7 @@ def grad_cam(
     """
     row = last_convolution(net) if row is None else row
     if row not in dict(net.rows) or len(getattr(net, row).out_shape) != 3:
-        raise UsageError(f"Grad-CAM needs a row with maps [H, W, C], and {row!r} is none.")
+        raise UsageError(f"Grad-CAM needs a row with maps [H, W, C], which {row!r} does not have.")
     x = tf.cast(_checked(net, images), tf.float32)
     classes = np.asarray(classes, np.int64)
     if classes.shape != (x.shape[0],) or (classes.size and not 0 <= classes.min() <= classes.max() < net.out_shape[0]):

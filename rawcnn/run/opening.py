@@ -151,5 +151,5 @@ def _frozen(ready: Plan) -> str:
         drawn = {name.rpartition("/")[0] for name in named_weights(ready.net) if name.partition("/")[0] in frozen}
         drawn -= set(ready.pretrained.rows)
         if drawn and (now.weights or now.net in NETS):  # nets of one's own may have been given weights before
-            lines.append(f"frozen as they were drawn, for nothing was loaded into them: {in_words(sorted(drawn))}")
+            lines.append(f"frozen with random weights, because nothing was loaded into them: {in_words(sorted(drawn))}")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -105,6 +105,13 @@ class Record:
     loaded: tuple[str, ...] = ()
 
     @property
+    def tested(self) -> Epoch | None:
+        """The epoch whose weights are tested: the last, or the best if the run stopped early; None before the first."""
+        if self.stops_early and self.best is not None:
+            return self.best
+        return self.history[-1] if self.history else None
+
+    @property
     def stops_early(self) -> bool:
         """Whether the run is over because none of its last `patience` epochs was better than the best."""
         epochs = len(self.history)
@@ -144,6 +151,21 @@ class Record:
             raise RunError(
                 f"{saved.path} holds a damaged record ({error}): delete it, and the checkpoint before it is used."
             ) from None
+
+
+class Origin(NamedTuple):
+    """What wrote a checkpoint: versions by the name of the program, and the machine in words."""
+
+    versions: dict[str, str]
+    machine: str
+
+
+def origin_of(saved: Checkpoint) -> Origin:
+    """What wrote a checkpoint. Raises `RunError` if its record is damaged."""
+    versions, where = saved.meta.get("versions"), saved.meta.get("machine")
+    if not isinstance(versions, dict) or not isinstance(where, str):
+        raise RunError(f"{saved.path} holds a damaged record: delete it, and the checkpoint before it is used.")
+    return Origin({str(name): str(version) for name, version in versions.items()}, where)
 
 
 def tested(directory: Path) -> tuple[Checkpoint, Record] | None:

@@ -23,10 +23,10 @@ from rawcnn.train.inputs import CROPS
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import SCHEDULES
 
-FIRST, DATA, TRAINING, SAVING, MACHINE = (
-    "What everyone needs first", "Data", "Training and testing", "Saving and showing", "The machine",
+FIRST, DATA, CHANGES, UNEVEN, FINE_TUNING, TRAINING, SAVING, MACHINE = GROUPS = (
+    "What everyone needs first", "Data", "Changing and mixing training images", "Classes of unequal size",
+    "Fine-tuning", "Training and testing", "Saving and showing", "The machine",
 )  # fmt: skip
-GROUPS = (FIRST, DATA, TRAINING, SAVING, MACHINE)
 T = TypeVar("T")
 
 
@@ -104,39 +104,36 @@ class Settings:
         choices=tuple(FITS),
     )  # fmt: skip
     distort: bool = setting(
-        False, DATA, "Distort training images, elastically and in the plane, instead of the recipe's changes."
+        False, CHANGES, "Distort training images, elastically and in the plane, instead of the recipe's changes."
     )
     augment: str | None = setting(
-        None, DATA, "Change training images so, instead of the recipe's changes. trivial: TrivialAugment, for photos.",
+        None, CHANGES, "Change training images like this, not as the recipe does. trivial: TrivialAugment, for photos.",
         choices=tuple(AUGMENTS),
     )  # fmt: skip
     erase: float = setting(
-        0.0, DATA, "Fraction of the training images of which a rectangle is covered with noise.", low=0.0, high=1.0
+        0.0, CHANGES, "Fraction of the training images of which a rectangle is covered with noise.", low=0.0, high=1.0
     )
     mixup: float = setting(
-        0.0,
-        DATA,
-        "Blend training images in pairs, and their labels: alpha, such as 0.2. 0: never.",
-        low=0.0,
-        high=1000.0,
-    )
+        0.0, CHANGES, "Blend training images in pairs, and their labels: alpha, such as 0.2. 0: never.",
+        low=0.0, high=1000.0,
+    )  # fmt: skip
     cutmix: float = setting(
-        0.0, DATA, "Paste a box of one training image into another, and mix the labels: alpha, such as 1. 0: never. "
+        0.0, CHANGES, "Paste a box of one training image into another, and mix the labels: alpha, such as 1. 0: never. "
         "With mixup too, a toss decides for each image.",
         low=0.0, high=1000.0,
     )  # fmt: skip
-    balanced_sampling: bool = setting(False, DATA, "Show each class equally often in an epoch.")
+    balanced_sampling: bool = setting(False, UNEVEN, "Show each class equally often in an epoch.")
 
     weights: str | None = setting(
-        None, TRAINING, "Begin with these weights: the directory of a run, or a .npz, .safetensors or Keras's .h5. "
+        None, FINE_TUNING, "Begin with these weights: the directory of a run, or a .npz, .safetensors or Keras's .h5. "
         "Rows that fit are loaded, and the others begin as always.", path=True,
     )  # fmt: skip
     freeze: str | None = setting(
-        None, TRAINING, "Rows that are not trained, by name: conv1..conv5,fc6. They compute as in testing."
+        None, FINE_TUNING, "Rows that are not trained, by name: conv1..conv5,fc6. They compute as in testing."
     )
-    unfreeze_after: int | None = setting(None, TRAINING, "Train all rows after so many epochs.", low=1)
+    unfreeze_after: int | None = setting(None, FINE_TUNING, "Train all rows after so many epochs.", low=1)
     loaded_rate_factor: float | None = setting(
-        None, TRAINING, "What the learning rate is multiplied by in rows that were loaded from `weights`, as in 0.1.",
+        None, FINE_TUNING, "Multiply the learning rate by this in rows that were loaded from `weights`, as in 0.1.",
         low=1e-9, high=1.0,
     )  # fmt: skip
     recipe: str | None = setting(None, TRAINING, "How to train: paper, course or ours, as far as the net has them.")
@@ -145,7 +142,7 @@ class Settings:
     )
     input_size: int | None = setting(None, TRAINING, "Pixels a side of the net's input; by default its own.", low=1)
     class_weights: str | None = setting(
-        None, TRAINING, "How much each class counts in the training loss. balanced: rare ones more, so that all "
+        None, UNEVEN, "How much each class counts in the training loss. balanced: rare ones more, so that all "
         "classes count the same; or a file with a class and a number in each line. Validation and test losses are not "
         "weighted.",
         path=True,
@@ -213,12 +210,7 @@ class Settings:
             raise UsageError("unfreeze_after needs freeze: the rows that are trained later.")
         if self.loaded_rate_factor is not None and not self.weights:
             raise UsageError("loaded_rate_factor needs weights: it is for the rows that are loaded.")
-        for name in (
-            "data_dir",
-            "class_names",
-            "class_weights",
-            "weights",
-        ):  # a run may be resumed from another directory
+        for name in ("data_dir", "class_names", "class_weights", "weights"):  # a run may go on from another directory
             path = getattr(self, name)
             if path and "://" not in path and not (name == "class_weights" and path == BALANCED):
                 object.__setattr__(self, name, os.path.abspath(path))

@@ -261,8 +261,8 @@ def _row(run: Path, name: str, values: dict[str, str]) -> Row:
     saved = checkpoints.newest(run, tell)
     assert saved is not None
     record = Record.of(saved)
-    tested = record.best if record.stops_early and record.best else record.history[-1]
-    if tested.val_accuracy is None or tested.val_loss is None:
+    tested = record.tested
+    if tested is None or tested.val_accuracy is None or tested.val_loss is None:
         raise RunError(f"{run} has no validation images, by which runs are compared: give --validation or --folds.")
     seconds = round(sum(row.seconds for row in record.history), 1)
     return Row(name, values, tested.val_accuracy, tested.val_loss, tested.epoch, seconds)

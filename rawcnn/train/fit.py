@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from rawcnn.data.batches import batch_indices, batches
 from rawcnn.data.mixing import Mix
-from rawcnn.data.source import Augment, Crop, Labelled
+from rawcnn.data.source import Augment, Crop, Labelled, images_named
 from rawcnn.errors import RunError, UsageError
 from rawcnn.train.finite import NOT_FINITE
 from rawcnn.train.step import TrainState, TrainStep
@@ -132,8 +132,8 @@ def train_epochs(
     epoch and at every multiple of `pause_every` steps, where a caller may save. `loss_sum` and `correct` are those of
     the epoch that a checkpoint interrupted. Images that fill no whole batch are left out of an epoch; the next one's
     order is another. `crop` ... `mix` are those of `rc.batches`. Raises `UsageError` if not one batch can be filled,
-    `RunError` when loss or gradient is not finite: that update is skipped, but do not save `state` then: its statistics
-    have seen the batch.
+    `DataError` that names the images that cannot be read, and `RunError` when loss or gradient is not finite: that
+    update is skipped, but do not save `state` then: its statistics have seen the batch.
     """
     per_epoch = steps_per_epoch(source, batch_size)
     step, n = int(state.step), 1
@@ -159,13 +159,14 @@ def train_epochs(
         while not now.epoch_ended:
             until_pause = pause_every - now.step % pause_every if pause_every else n
             taken = min(n, per_epoch - now.steps_done, until_pause)
-            try:
-                now, seconds = _advance(now, train_step, data, taken)
-            except tf.errors.InvalidArgumentError as error:
-                if NOT_FINITE not in error.message:
-                    raise
-                chosen = partial(batch_indices, source, batch_size, seed=seed, balanced=balanced)
-                raise RunError(_not_finite(error.message, state, source, chosen)) from None
+            with images_named(source):
+                try:
+                    now, seconds = _advance(now, train_step, data, taken)
+                except tf.errors.InvalidArgumentError as error:
+                    if NOT_FINITE not in error.message:
+                        raise
+                    chosen = partial(batch_indices, source, batch_size, seed=seed, balanced=balanced)
+                    raise RunError(_not_finite(error.message, state, source, chosen)) from None
             n = max(1, round(min(2 * taken, taken * seconds_per_call / seconds)))
             yield now
         now = replace(now, loss_sum=0.0, correct=0)

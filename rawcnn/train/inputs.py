@@ -20,8 +20,9 @@ from rawcnn.data.views import FITS, STANDARD, Crop, centre, protocol, take_boxes
 from rawcnn.errors import DataError, UsageError
 from rawcnn.layers import Whitening
 from rawcnn.nets.chain import Chain
-from rawcnn.nets.folding import for_inference
+from rawcnn.nets.folding import folds, for_inference
 from rawcnn.nets.inference import check_dense, dense_logits, six_view_logits
+from rawcnn.nets.predictor import Watched
 from rawcnn.train.evaluate import Evaluation, evaluate, make_eval_step
 from rawcnn.train.losses import Loss
 from rawcnn.train.recipes import Recipe
@@ -165,20 +166,31 @@ class Inputs:
             apply, views = partial(six_view_logits, net), 6
         elif crops != "1":
             crop, views = protocol(crops, fraction), int(crops)
-        batch_size = min(1000, EVALUATED_AT_ONCE // (size * size * views)) // shards * shards
+        largest = max(1, min(1000, EVALUATED_AT_ONCE // (size * size * views)))
         step = make_eval_step(apply, loss, preprocess, shards=shards)
-        return partial(evaluate, step, batch_size=max(shards, batch_size), crop=crop, size=size)
+
+        def judge(source: Labelled) -> Evaluation:
+            at_once = min(largest, 1 << (len(source) - 1).bit_length())  # few sizes: each one is traced once
+            return evaluate(step, source, max(1, at_once // shards) * shards, crop=crop, size=size)
+
+        return judge
 
     def tester(self, net: Chain, loss: Loss, crops: str = "1", *, shards: int = 1) -> Callable[[Labelled], Evaluation]:
-        """`evaluator` of a net whose training is over: its batch normalisation is folded when this is called.
+        """`evaluator` of a net that is not being trained: its batch normalisation is folded, see `for_inference`.
 
-        But not for "dense": a folded convolution may know its border, which lies elsewhere in larger images.
+        But not for "dense": a folded convolution may know its border, which lies elsewhere in larger images. Changed
+        weights are seen by the next call, which then folds and traces again.
         """
         plain = self.evaluator(net, loss, crops, shards=shards)
+        if crops == "dense" or not folds(net):
+            return plain
+        weights, folded = Watched(net), plain
 
         def test(source: Labelled) -> Evaluation:
-            folded = net if crops == "dense" else for_inference(net)
-            return (plain if folded is net else self.evaluator(folded, loss, crops, shards=shards))(source)
+            nonlocal folded
+            if weights.changed():
+                folded = self.evaluator(for_inference(net), loss, crops, shards=shards)
+            return folded(source)
 
         return test
 

@@ -1,63 +1,35 @@
-"""Training in three calls: `fit` trains a net, `evaluate` judges it, `predict` asks it.
+"""Training in one call: `fit` trains a net and notes on it how images are shown, for `evaluate` and `predict`.
 
-How images are shown to a net (`Preprocess`, test view) and its loss are said once, to `fit`, which notes them on the
-net. `make_train_step`, `TrainState` and `train_epochs` are the stratum below, for a loop of your own.
+`make_train_step`, `TrainState` and `train_epochs` are the stratum below, for a loop of your own.
 """
 
-import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-import numpy as np
-
-from rawcnn.data.arrays import as_array, as_images
 from rawcnn.data.balance import Weights
 from rawcnn.data.preprocess import Preprocess
-from rawcnn.data.source import Augment, Labelled, Source, check_same_classes
+from rawcnn.data.source import Augment, Labelled, check_same_classes
 from rawcnn.data.views import Crop
-from rawcnn.errors import DataError, UsageError
+from rawcnn.errors import UsageError
 from rawcnn.machine import cores, one_thread_per_op, shards_of
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.precision import FLOAT32, Policy
-from rawcnn.nets.predictor import Predictor
 from rawcnn.train import schedules
 from rawcnn.train.changes import Changes, changes
-from rawcnn.train.checks import check_chain, check_channels, check_fit, check_labels, net_and_source
-from rawcnn.train.evaluate import EvalStep, Evaluation, make_eval_step
-from rawcnn.train.evaluate import evaluate as evaluate_with
+from rawcnn.train.checks import check_fit, check_labels, net_and_source
 from rawcnn.train.fit import Progress, steps_per_epoch, train_epochs
-from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs
-from rawcnn.train.losses import LOSSES, Loss
+from rawcnn.train.losses import Loss
 from rawcnn.train.optimizers import Optimizer
 from rawcnn.train.recipes import Recipe, choose_precision, optimizer_of
 from rawcnn.train.schedules import Schedule
+from rawcnn.train.shown import Shown, loss_named
 from rawcnn.train.step import TrainState, TrainStep, frozen_rows, make_train_step, unfrozen_weights
 
 HEAD_WEIGHT = 0.3
 """What a head's loss counts unless the recipe says otherwise (Szegedy et al. 2014, section 5)."""
 SMALL_OPS = 2_000_000
 """Multiply-adds an image: below, an op is too small for several threads to share it. LeNet-5 has 0.4 million."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """How a net is shown images, and what its loss is; `shape`: (H, W, C) of its training images, None if unknown."""
-
-    recipe: Recipe
-    loss: Loss
-    shape: tuple[int | None, int | None, int] | None = None
-    eval_steps: dict[Any, EvalStep] = field(default_factory=dict, compare=False)  # traced once for each kind of source
-    predictors: dict[Any, Predictor] = field(default_factory=dict, compare=False)  # one for each shape of image
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle and deepcopy: traced functions belong to one net, training views may be local functions."""
-        return vars(self) | {
-            "eval_steps": {},
-            "predictors": {},
-            "recipe": replace(self.recipe, crop=None, augment=None),
-        }
 
 
 class Training(Iterator[Progress]):
@@ -67,6 +39,8 @@ class Training(Iterator[Progress]):
         self._steps, self._now = steps, "not begun: iterate over it, as in `for now in rc.fit(...): print(now)`"
 
     def __next__(self) -> Progress:
+        if self._now.startswith("not begun"):  # the first step may fail, and that is then told
+            self._now = "begun"
         now = next(self._steps)
         self._now = str(now)
         return now
@@ -158,10 +132,13 @@ def fit(
     check_fit(net, train)
     if validation is not None:
         check_same_classes(train, validation, "validation")
+        check_labels(net, validation)
     if unfreeze_after is not None and not (freeze and unfreeze_after >= 1):
         raise UsageError("unfreeze_after is a number of epochs, 1 or more, and needs freeze: the rows to train later.")
     frozen = frozen_rows(net, freeze)
-    shown = Shown(how, _loss(loss or how.loss), train.shape)
+    shown = Shown(how, loss_named(loss or how.loss), train.shape)
+    if validation is not None:
+        shown.check_size(net, validation)
     more = changes(
         train,
         shown.loss,
@@ -192,13 +169,13 @@ def fit(
     step = make_train_step(
         state,
         more.loss,
-        _inputs(net, shown, train).preprocess,
+        shown.inputs(net, train).preprocess,
         shards=_shards(net, how, accumulate) if shards is None else shards,
         accumulate=accumulate,
         head_weights=how.head_weights,
     )
     steps = _fit(
-        state, step, train, validation, how, more, epochs=epochs, pause_every=pause_every, seed=seed, remark=remark
+        state, step, train, validation, shown, more, epochs=epochs, pause_every=pause_every, seed=seed, remark=remark
     )
     return Training(steps)
 
@@ -208,7 +185,7 @@ def _fit(
     step: TrainStep,
     train: Labelled,
     validation: Labelled | None,
-    recipe: Recipe,
+    shown: Shown,
     more: Changes,
     *,
     epochs: int,
@@ -218,8 +195,10 @@ def _fit(
 ) -> Iterator[Progress]:
     """The generator: apart from `fit`, so that what does not fit is said by the call, not by the first `next`."""
     accuracies: list[float] = []
-    inputs = Inputs.of(recipe, train, state.net.input_shape[:2])
+    recipe, inputs = shown.recipe, shown.inputs(state.net, train)
     inputs.prepare(state.net, train)
+    if validation is not None:  # batch normalisation is not folded here: its numbers change from epoch to epoch
+        validate = shown.inputs(state.net, validation).evaluator(state.net, shown.loss)
     for now in train_epochs(
         state,
         step,
@@ -237,7 +216,7 @@ def _fit(
     ):
         if now.epoch_ended and validation is not None:
             with state.averaged():
-                judged = evaluate(state.net, validation)
+                judged = validate(validation)
             now = replace(now, val_loss=judged.loss, val_accuracy=judged.accuracy)
             accuracies.append(judged.accuracy)
             if recipe.schedule == "plateau":
@@ -246,68 +225,6 @@ def _fit(
             state.use_averages()
         yield replace(now, remark=remark)
         remark = ""
-
-
-@net_and_source
-def evaluate(net: Chain, source: Labelled, *, recipe: Recipe | None = None) -> Evaluation:
-    """Mean loss, accuracy (0 ... 1) and class probabilities `[N, K]` of all images of `source`, in their order.
-
-    Images are shown to the net as `fit` showed them, or as loaded weights expect them (`net.expects`). Other nets that
-    `fit` did not train need the `recipe` they were trained with, unless that is `Recipe()`: pixels scaled to 0 ... 1.
-    Raises `UsageError` for images of another size or other channels than those the net was trained on.
-    """
-    shown = _shown(net, recipe)
-    _check_shape(net, shown, source)
-    check_labels(net, source)
-    inputs = _inputs(net, shown, source)
-    key = (repr(inputs.preprocess), source.shape, net.policy)
-    if key not in shown.eval_steps:
-        shown.eval_steps[key] = make_eval_step(net, shown.loss, inputs.preprocess)
-    largest = max(1, min(1000, EVALUATED_AT_ONCE // inputs.size**2))
-    batch_size = min(largest, 1 << (len(source) - 1).bit_length())  # few sizes: each one is traced once
-    return evaluate_with(shown.eval_steps[key], source, batch_size, crop=inputs.test_crop, size=inputs.size)
-
-
-def predict(net: Chain, images: Any, *, recipe: Recipe | None = None) -> np.ndarray:
-    """Class probabilities `[N, K]` of `images`, float32; each row sums to 1. `recipe`: see `evaluate`.
-
-    `images` are what a `Source` takes: `[N, H, W, C]` or, if grey, `[N, H, W]`; whole numbers in 0 ... 255, or floats
-    in 0 ... 1 or in 0 ... 255. No images give no rows. Raises `DataError` or `UsageError` for others, with the remedy.
-
-    >>> from rawcnn.layers import Dense, Flatten
-    >>> from rawcnn.nets.chain import row
-    >>> net = Chain((("flat", row(Flatten)()), ("logits", row(Dense)(3))), input_shape=(4, 4, 1))
-    >>> predict(net, np.zeros((2, 4, 4))).shape, predict(net, []).shape
-    ((2, 3), (0, 3))
-    """
-    if isinstance(images, Labelled):
-        raise UsageError("predict takes images alone: for a source write rc.evaluate(net, source).probabilities.")
-    check_chain(net, "predict")
-    images = as_array(images, "images")
-    if not len(images):
-        return np.zeros((0, net.out_shape[-1]), np.float32)
-    shape, noted = images.shape, getattr(net, "_shown", None)
-    if len(shape) < 3 or shape in (net.input_shape, noted and noted.shape):
-        raise DataError(
-            f"Images are [N, H, W, C] or, if grey, [N, H, W], not {list(shape)}: give one image as image[None]."
-        )
-    images, shown = as_images(images), _shown(net, recipe)
-    predictor = shown.predictors.get(images.shape[1:])
-    if predictor is None:
-        source = Source(images[:1], [0], ("0",))
-        _check_shape(net, shown, source)
-        predictor = shown.predictors[images.shape[1:]] = Predictor(net, _inputs(net, shown, source).shown)
-    at_once = max(1, min(1000, EVALUATED_AT_ONCE // math.prod(net.input_shape[:2])))
-    return np.concatenate([predictor(images[at : at + at_once]) for at in range(0, len(images), at_once)])
-
-
-def _loss(loss: str | Loss) -> Loss:
-    if callable(loss):
-        return loss
-    if loss not in LOSSES:
-        keras = " What Keras calls a cross entropy is softmax_cross_entropy." if "cross" in str(loss) else ""
-        raise UsageError(f"There is no loss {loss!r}: choose one of {', '.join(LOSSES)}, or give a function.{keras}")
-    return LOSSES[loss]
 
 
 def _set_precision(net: Chain, name: str, recipe: Recipe) -> str:
@@ -335,30 +252,3 @@ def _shards(net: Chain, recipe: Recipe, accumulate: int = 1) -> int:
     except RuntimeError:  # TensorFlow's threads are started
         return 1
     return shards_of(recipe.batch_size // accumulate, cores())
-
-
-def _inputs(net: Chain, shown: Shown, source: Labelled) -> Inputs:
-    return Inputs.of(shown.recipe, source, net.input_shape[:2])
-
-
-def _shown(net: Chain, recipe: Recipe | None) -> Shown:
-    noted: Shown | None = getattr(net, "_shown", None)
-    wanted = None if recipe is None else replace(recipe, preprocess=net.expects or recipe.preprocess)
-    if noted is None or wanted not in (None, noted.recipe):
-        noted = Shown(wanted or Recipe(), _loss((wanted or Recipe()).loss))
-    if net.expects is not None and net.expects != noted.recipe.preprocess:
-        noted = Shown(replace(noted.recipe, preprocess=net.expects), noted.loss, noted.shape)
-    net._shown = noted
-    return noted
-
-
-def _check_shape(net: Chain, shown: Shown, source: Labelled) -> None:
-    """Raise `UsageError` unless images are of the size that the net was trained on, or takes."""
-    check_channels(net, source)
-    pad = 2 * shown.recipe.preprocess.pad
-    wanted: Sequence[int | None] = shown.shape or (net.input_shape[0] - pad, net.input_shape[1] - pad)
-    if wanted[0] is not None and source.shape[0] is not None and source.shape[:2] != tuple(wanted[:2]):
-        raise UsageError(
-            f"The net takes images of {wanted[0]}x{wanted[1]} pixels, but these are "
-            f"{source.shape[0]}x{source.shape[1]}: scale them first, or cut them."
-        )

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import rawcnn as rc
 from rawcnn.data.batches import batches, in_order
 from rawcnn.data.datasets import load_dataset
 from rawcnn.data.images.folder import open_folder
@@ -85,6 +86,12 @@ def test_whole_images_and_their_sizes_are_the_folders(photos, shards):
     np.testing.assert_array_equal(folder.sizes, packed.sizes)
     for index in range(len(folder)):
         np.testing.assert_array_equal(folder.rgb(index), packed.rgb(index))
+
+
+def test_images_are_called_by_the_files_that_were_packed(photos, shards):
+    folder, packed = open_folder(photos, log=quiet)[0]["train"], open_packed(shards)[0]["train"]
+    chosen = np.array([0, 7, 13])
+    assert packed.file_names(chosen) == folder.file_names(chosen) and "g turned.jpg" in packed.file_names(np.arange(14))
 
 
 def file_of(source, i):
@@ -320,6 +327,12 @@ def test_a_missing_or_truncated_shard_is_refused(copied):
         load_dataset(copied, log=quiet)
 
 
+def train(source):
+    """Two epochs of `rc.fit`."""
+    net = rc.Chain((("flat", rc.row(rc.Flatten)()), ("out", rc.row(rc.Dense)(2))), input_shape=(16, 16, 3))
+    return list(rc.fit(net, source, epochs=2, batch_size=2))
+
+
 def test_a_flipped_bit_in_a_shard_stops_reading_and_is_named(copied):
     shard = read_index(copied)[1][0]
     path = copied / shard.file
@@ -328,11 +341,11 @@ def test_a_flipped_bit_in_a_shard_stops_reading_and_is_named(copied):
     source.check()
     for at in (3, 40, len(sound) - 2):  # the length, the data, the last record's checksum
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :])
-        with pytest.raises(tf.errors.DataLossError):
-            list(in_order(source, 1, centre(), 16))
         begin = max(offset for offset in shard.columns["offset"].tolist() if offset <= at)
-        with pytest.raises(DataError, match=rf"1 of \d+ .*{shard.file}, record at byte {begin} cannot be read: .*cor"):
-            source.check()
+        words = rf"1 of \d+ .*{shard.file}, record at byte {begin} cannot be read: .*cor.*pack the folder again"
+        for work in (source.check, lambda: list(in_order(source, 1, centre(), 16)), lambda: train(source)):
+            with pytest.raises(DataError, match=words):
+                work()
 
 
 def test_a_record_that_is_another_image_is_named(copied):

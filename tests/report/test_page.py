@@ -190,7 +190,7 @@ def test_the_command_writes_a_page(whole, evil_run, tmp_path):
     assert "one.html" in rawcnn(f"--run={whole[0]}", f"--out={one}").stdout
     assert "lenet5_relu on mnist" in one.read_text(encoding="utf-8")
     two = tmp_path / "two.html"
-    rawcnn(f"--run={whole[0]}", f"--run={evil_run}", f"--out={two}")
+    rawcnn("--run", whole[0], f"--run={evil_run}", f"--out={two}")
     assert "Two runs compared" in two.read_text(encoding="utf-8")
     assert "Which run?" in rawcnn(status=2).stderr
     assert "not 3" in rawcnn("--run=a", "--run=b", "--run=c", status=2).stderr

@@ -1,6 +1,7 @@
 """What a run is told: bounds, texts and flags, and what may change on resume."""
 
 import os
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -146,6 +147,21 @@ def test_help_begins_with_what_everyone_needs():
     assert [text.index(f"{group}:") for group in GROUPS] == sorted(text.index(f"{group}:") for group in GROUPS)
     assert "(default: 7)" in text and all(f"]{name} " in text or f"--{name} " in text for name in NAMES)
     assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("group", "flags"),
+    [
+        ("Fine-tuning", "weights freeze unfreeze_after loaded_rate_factor"),
+        ("Changing and mixing training images", "distort augment erase mixup cutmix"),
+        ("Classes of unequal size", "balanced_sampling class_weights"),
+    ],
+)
+def test_flags_of_one_matter_stand_together_in_the_help(group, flags):
+    with pytest.raises(HelpAsked) as asked:
+        parse_flags(["x", "--help"], Where, Settings, usage="usage: x")
+    (part,) = [part for part in str(asked.value).split("\n\n") if part.startswith(f"{group}:")]
+    assert re.findall(r"^  --(?:\[no\])?(\w+) ", part, re.MULTILINE) == flags.split()
 
 
 def test_parsing_says_what_was_expected():

@@ -19,11 +19,12 @@ from rawcnn.layers.variables import named_variables, named_weights
 from rawcnn.nets.chain import Chain, row
 from rawcnn.testing import assert_resume_exact
 from rawcnn.train import losses
+from rawcnn.train.answers import evaluate
 from rawcnn.train.changes import changes
 from rawcnn.train.evaluate import class_scores, confusion_matrix
 from rawcnn.train.fit import train_epochs
 from rawcnn.train.optimizers import SGD, Adam
-from rawcnn.train.simple import evaluate, fit
+from rawcnn.train.simple import fit
 from rawcnn.train.step import TrainState, make_train_step
 from tests.command import ROOT
 from tests.data.test_folder import photo, source_of

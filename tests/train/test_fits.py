@@ -20,10 +20,11 @@ from rawcnn.nets.chain import Chain, row
 from rawcnn.run.given import data_of
 from rawcnn.run.plan import plan, recipe_for, settle
 from rawcnn.run.settings import Settings
+from rawcnn.train.answers import evaluate, predict
 from rawcnn.train.inputs import Inputs
 from rawcnn.train.losses import softmax_cross_entropy
 from rawcnn.train.recipes import Recipe
-from rawcnn.train.simple import evaluate, fit, predict
+from rawcnn.train.simple import fit
 
 SIZE, FITS = 16, ("squeeze", "crop", "pad")
 SHAPES = ((48, 96), (96, 48), (60, 80))

@@ -12,11 +12,12 @@ from rawcnn.layers.variables import named_variables, named_weights
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16
 from rawcnn.testing import assert_resume_exact
+from rawcnn.train.answers import evaluate
 from rawcnn.train.fit import train_epochs
 from rawcnn.train.lookahead import Lookahead
 from rawcnn.train.losses import softmax_cross_entropy
 from rawcnn.train.optimizers import OPTIMIZERS, SGD, Adam, Momentum, Muon, Nesterov
-from rawcnn.train.simple import evaluate, fit
+from rawcnn.train.simple import fit
 from rawcnn.train.step import TrainState, make_train_step
 
 _conv = row(Conv2D, activation=tf.nn.relu)
@@ -229,7 +230,7 @@ def test_every_optimizer_takes_rate_factors(kind):
         ("conv1..conv3", r"freeze=conv1\.\.conv3: There is no row 'conv3'. Did you mean 'conv2'\? The net has conv1, "),
         ("conv2..conv1", r"The range 'conv2\.\.conv1' runs backwards: write conv1\.\.conv2"),
         ("conv1,,bn1", "There is no row ''"),
-        ("conv1..aux", r"'conv1\.\.aux' is no range: aux is a head, which is named alone"),
+        ("conv1..aux", r"'conv1\.\.aux' is not a range: aux is a head, which is named alone"),
         ("conv1..logits", r"freeze=conv1\.\.logits leaves no row to train"),
         ("conv1..bn2,logits,aux", "leaves no row to train"),
     ],

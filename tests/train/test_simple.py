@@ -18,12 +18,13 @@ from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16
 from rawcnn.train import simple
+from rawcnn.train.answers import evaluate, predict
 from rawcnn.train.fit import train_epochs
 from rawcnn.train.losses import softmax_cross_entropy
 from rawcnn.train.optimizers import Adam
 from rawcnn.train.recipes import Recipe, choose_precision, recipe_of
 from rawcnn.train.schedules import constant, cosine
-from rawcnn.train.simple import evaluate, fit, predict
+from rawcnn.train.simple import fit
 from rawcnn.train.step import TrainState, make_train_step
 
 TABLE = (

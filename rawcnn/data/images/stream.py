@@ -73,7 +73,7 @@ class EncodedSource(Labelled):
         that the boxes cover. Boxes are rounded to whole pixels and scaled by linear interpolation; those much larger
         than `size` are averaged instead (a JPEG's by 2, 4 or 8 while it is decoded). All elements of `order` must have
         the same B, but the last may have fewer. Raises `UsageError` without `crop` and `size`; the iterator raises a
-        `tf.errors.OpError` for an image that cannot be read: `check` then tells which.
+        `tf.errors.OpError` for an image that cannot be read: `images_named` tells which.
         """
         if crop is None or size is None:
             raise UsageError("Image files differ in size: give a crop (see rawcnn.data.views) and a size.")
@@ -141,6 +141,10 @@ class FileSource(EncodedSource):
         part = super().take(indices)
         part._names, part._pngs = self._names[indices], self._pngs[indices]
         return part
+
+    def file_names(self, indices: np.ndarray) -> list[str]:
+        """The files at `indices`, without their folders."""
+        return [os.path.basename(os.fsdecode(self._names[i])) for i in indices]
 
     def rgb(self, index: int) -> np.ndarray:
         """One image, whole and upright: uint8 `[H, W, 3]`. Raises `DataError` that names it if it cannot be read."""

@@ -53,6 +53,10 @@ class PackedSource(EncodedSource):
         more = f" and {len(indices) - most} more" if len(indices) > most else ""
         return ", ".join(self._name(int(i)) for i in indices[:most]) + more
 
+    def file_names(self, indices: np.ndarray) -> list[str]:
+        """The files that were packed, without their folders; of a damaged record where it begins."""
+        return [(self._file(int(i)) or f"record at byte {self.offsets[i]}").rsplit("/", 1)[-1] for i in indices]
+
     def rgb(self, index: int) -> np.ndarray:
         """One image, whole and upright: uint8 `[H, W, 3]`. Raises `DataError` that names it if it cannot be read."""
         self.take(np.array([index])).check()
@@ -93,12 +97,16 @@ class PackedSource(EncodedSource):
         return None
 
     def _name(self, i: int) -> str:
-        path, offset = self.files[self.shards[i]], self.offsets[i]
+        file, place = self._file(i), f"{self.files[self.shards[i]]}, record at byte {self.offsets[i]}"
+        return f"{place} ({file})" if file else place
+
+    def _file(self, i: int) -> str:
+        """The file that was packed; "" where its record is damaged, for nothing in it can be trusted then."""
         try:
-            file = os.fsdecode(_parsed(_record(path, offset))["image/filename"].numpy())
-        except tf.errors.OpError:  # damaged: nothing in it can be trusted
-            return f"{path}, record at byte {offset}"
-        return f"{path}, record at byte {offset} ({file})"
+            record = _parsed(_record(self.files[self.shards[i]], self.offsets[i]))
+        except tf.errors.OpError:
+            return ""
+        return os.fsdecode(record["image/filename"].numpy())
 
     def _where(self) -> tuple[tf.Tensor, ...]:
         return tf.constant(self.shards), tf.constant(self.offsets)
