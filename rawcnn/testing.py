@@ -71,5 +71,6 @@ def _same(wanted: dict[str, np.ndarray], got: dict[str, np.ndarray], what: str) 
     if wrong:
         raise AssertionError(
             f"{what} differs in {len(wrong)} of {len(wanted)} variables ({', '.join(wrong[:5])}): "
-            "what decides the steps is not only variables of the state. Look for an iterator, a counter, a random generator."
+            "not all that decides the steps is a variable of the state. Look for an iterator, a counter or a random "
+            "generator."
         )
