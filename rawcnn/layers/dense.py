@@ -9,6 +9,7 @@ import tensorflow as tf
 from rawcnn import ops
 from rawcnn.errors import UsageError
 from rawcnn.layers.base import Activation, Layer, activate, check_training
+from rawcnn.layers.passes import once
 from rawcnn.layers.variables import (
     Initializer,
     bias_variable,
@@ -80,10 +81,14 @@ class Dropout(Layer):
         check_training(training)
         if not training or self.rate == 0:
             return x
-        key = tf.stack([tf.constant(self.seed, tf.int64), self.calls.read_value()])
-        self.calls.assign_add(1)
+        key = tf.stack([tf.constant(self.seed, tf.int64), once(self._count)])
         kept = tf.random.stateless_uniform(tf.shape(x), key) >= self.rate
         return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
+
+    def _count(self) -> tf.Tensor:
+        calls = self.calls.read_value()
+        self.calls.assign_add(1)
+        return calls
 
 
 class Flatten(Layer):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from rawcnn import ops
 from rawcnn.errors import UsageError
 from rawcnn.layers.base import Activation, Layer, activate, check_training
+from rawcnn.layers.passes import once
 from rawcnn.layers.variables import (
     bias_variable,
     constant,
@@ -93,7 +94,7 @@ class BatchNorm(Layer):
         gamma = tf.ones_like(beta) if self.gamma is None else tf.cast(self.gamma, wide)
         if training:
             y, mean, variance = ops.batch_norm(x, gamma, beta, self.epsilon)
-            self._follow(tf.cast(mean, tf.float32), tf.cast(variance, tf.float32), tf.size(x) > 0)
+            once(lambda: self._follow(tf.cast(mean, tf.float32), tf.cast(variance, tf.float32), tf.size(x) > 0))
             return activate(y, self.activation)
         mean, variance = tf.cast(self.moving_mean, wide), tf.cast(self.moving_variance, wide)
         return activate(ops.normalise(x, mean, variance, gamma, beta, self.epsilon), self.activation)

@@ -5,6 +5,7 @@ import keyword
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ from rawcnn.layers import Layer
 from rawcnn.layers.arguments import check_call, check_shape
 from rawcnn.layers.base import check_training
 from rawcnn.nets.precision import FLOAT32, Policy
+from rawcnn.nets.recompute import Segment, recomputed, segments
 from rawcnn.nets.summary import summary, summary_html
 from rawcnn.ops.fast.forms import plain_ops
 from rawcnn.seeds import fold
@@ -280,13 +282,21 @@ class Chain(tf.Module):
         return {**children, "__call__": self.as_function()} if save_type == "savedmodel" else children
 
     def endpoints(
-        self, x: tf.Tensor, *, training: bool = False, until: str | None = None, frozen: Collection[str] = ()
+        self,
+        x: tf.Tensor,
+        *,
+        training: bool = False,
+        until: str | None = None,
+        frozen: Collection[str] = (),
+        recompute: bool = False,
     ) -> Endpoints:
         """The pair (logits, endpoints): what `net(x)` gives, and the output of every row by name, in order.
 
         In training the endpoints also hold each head's logits under the head's name. With `until`, the rows after that
         one are not computed, and its output stands in the place of the logits. Rows and heads in `frozen` compute as in
-        testing, also in training. Raises `UsageError` for an unknown row and for images of another shape.
+        testing, also in training. With `recompute`, training computes most rows a second time when their gradients are
+        due, and keeps less until then (see `rawcnn.nets.recompute`); of a segment of rows only the last one's output is
+        among the endpoints. Raises `UsageError` for an unknown row and for images of another shape.
 
         >>> from rawcnn.nets import NETS
         >>> logits, endpoints = NETS["lenet5"]().endpoints(tf.zeros((1, 32, 32, 1)))
@@ -301,9 +311,17 @@ class Chain(tf.Module):
             raise UsageError(f"The net takes images [N, {', '.join(map(str, self.input_shape))}], not {x.shape}.")
         x = tf.cast(not_empty(x), self.policy.compute)
         outputs: dict[str, tf.Tensor] = {}
-        for name, layer in self.rows:
-            with tf.name_scope(name):  # so that graphs and traces show the table's names
-                x = outputs[name] = layer(x, training=training and name not in frozen)
+
+        def run(names: Iterable[str], x: tf.Tensor) -> tf.Tensor:
+            for name in names:
+                with tf.name_scope(name):  # so that graphs and traces show the table's names
+                    x = getattr(self, name)(x, training=training and name not in frozen)
+            return x
+
+        single = [Segment((name,), twice=False) for name in self._row_names]
+        for names, twice in segments(self.rows, {*self._head_of, until}) if training and recompute else single:
+            name = names[-1]
+            x = outputs[name] = recomputed(partial(run, names), x, "..".join(names)) if twice else run(names, x)
             if training and name in self._head_of:
                 head = self._head_of[name]
                 with tf.name_scope(head):

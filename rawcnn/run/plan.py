@@ -143,6 +143,7 @@ def plan(
         inputs.preprocess,
         shards=shards,
         accumulate=settings.accumulate,
+        recompute=settings.recompute,
         head_weights=recipe.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
         timed=not settings.deterministic,
     )

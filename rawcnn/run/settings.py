@@ -152,6 +152,10 @@ class Settings:
         "the whole batch, but batch normalisation sees one piece at a time.",
         low=1,
     )  # fmt: skip
+    recompute: bool = setting(
+        False, TRAINING, "Compute most rows of the net a second time on the way back, to save memory. For batches that "
+        "must stay whole, as for batch normalisation; otherwise `accumulate` saves more in less time.",
+    )  # fmt: skip
     average: float | None = setting(
         None, TRAINING, "Decay of the weights' moving averages; 0: none.", low=0.0, high=1.0
     )

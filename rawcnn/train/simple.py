@@ -74,6 +74,7 @@ def fit(
     class_weights: Weights | None = None,
     balanced_sampling: bool = False,
     accumulate: int = 1,
+    recompute: bool = False,
     freeze: str | Iterable[str] = (),
     unfreeze_after: int | None = None,
     precision: str = "auto",
@@ -111,6 +112,8 @@ def fit(
       balanced_sampling: an epoch shows each class equally often, see `balanced_permutation`.
       accumulate: computes a batch in so many pieces, one after the other, in less memory. Up to rounding the update is
         the same, but batch normalisation sees one piece at a time.
+      recompute: computes most rows of the net a second time on the way back, in less memory; see
+        `rawcnn.nets.recompute`.
       precision: "float32", "bfloat16", or "auto": that of the net's policy if it has one; else bfloat16 only if the
         hardware has it and the recipe's measured loss of accuracy is below 0.1 points (see `choose_precision`).
         The first `Progress.remark` says which it is, and why.
@@ -172,6 +175,7 @@ def fit(
         shown.inputs(net, train).preprocess,
         shards=_shards(net, how, accumulate) if shards is None else shards,
         accumulate=accumulate,
+        recompute=recompute,
         head_weights=how.head_weights,
     )
     steps = _fit(

@@ -127,6 +127,7 @@ def make_train_step(
     *,
     shards: int = 1,
     accumulate: int = 1,
+    recompute: bool = False,
     head_weights: Mapping[str, float] | None = None,
     timed: bool = True,
 ) -> TrainStep:
@@ -142,6 +143,7 @@ def make_train_step(
     With `accumulate` > 1 the batch is cut into that many equal pieces, computed one after the other, whose gradients
     are added: a large batch in the memory of a small one. The same exceptions hold for pieces. Each piece is cut into
     shards.
+    With `recompute` most rows are computed a second time on the way back, in less memory (`rawcnn.nets.recompute`).
     `head_weights` says by name how much the loss of each head counts, as in `{"aux1": 0.3}`; the loss that is reported
     is that of the last row alone. `timed=False` reads no clock, which TensorFlow's op determinism forbids; the seconds
     waited are then 0.
@@ -165,7 +167,7 @@ def make_train_step(
             tape.watch(list(weights.values()))
             with tf.name_scope("preprocess"):
                 images = preprocess(images)
-            logits, ends = state.net.endpoints(images, training=True, frozen=frozen)
+            logits, ends = state.net.endpoints(images, training=True, frozen=frozen, recompute=recompute)
             own_loss = tf.reduce_sum(of_labels(loss, logits, labels)) / batch_size
             total = own_loss
             for head, weight in (head_weights or {}).items():

@@ -27,7 +27,7 @@ from rawcnn.train.recipes import Recipe
 NAMES = ("many", "few", "fewest")
 ALL = {
     "augment": "trivial", "erase": 0.25, "mixup": 0.2, "cutmix": 1.0, "balanced_sampling": True, "accumulate": 2,
-    "batch_size": 16, "epochs": 2, "save_every": 2,
+    "recompute": True, "batch_size": 16, "epochs": 2, "save_every": 2,
 }  # fmt: skip
 
 
@@ -70,6 +70,7 @@ def test_a_run_says_keeps_and_resumes_all_of_it(data, weights, tmp_path, capsys)
     for line in (
         "training images: changed by TrivialAugment, a rectangle erased in 25%, mixup (alpha 0.2), CutMix (alpha 1)",
         "each batch in 2 pieces of 8, one after the other",
+        "most rows are computed a second time on the way back (recompute)",
         "class weights 1 to 4 in the training loss; validation and test losses have none",
         "balanced sampling: an epoch shows each class equally often",
         "training accuracy: of a mixed image the class of the larger part counts as right",
