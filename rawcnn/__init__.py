@@ -114,6 +114,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers; tests/house/t
     from rawcnn.train.simple import fit as fit
     from rawcnn.train.step import TrainState as TrainState
     from rawcnn.train.step import make_train_step as make_train_step
+    from rawcnn.train.strategy import make_strategy as make_strategy
 
 _ROOMS = ("data", "files", "layers", "nets", "ops", "run", "train")
 _FROM = {
@@ -143,6 +144,7 @@ _FROM = {
     "train.fit": "Progress train_epochs",
     "train.evaluate": "Evaluation class_scores confusion_matrix make_eval_step",
     "train.step": "TrainState make_train_step",
+    "train.strategy": "make_strategy",
     "train.optimizers": "SGD Adam Momentum Muon Nesterov",
     "train.lookahead": "Lookahead",
     "train.schedules": "constant cosine linear staircase",

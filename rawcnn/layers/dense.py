@@ -62,8 +62,9 @@ class Dropout(Layer):
 
     The papers multiply by 1 - `rate` outside training instead; the net is the same. Which numbers are dropped is a
     function of (`seed`, `calls`), and `calls`, which counts the training calls, is a variable that checkpoints keep: a
-    resumed run drops what an uninterrupted one would (Krizhevsky et al. 2012, section 4.2). Raises `UsageError` unless
-    `rate` is at least 0 and less than 1, and for a `training` that is not True or False.
+    resumed run drops what an uninterrupted one would (Krizhevsky et al. 2012, section 4.2). On several replicas of
+    `tf.distribute` each drops of its part of a batch what would be dropped there of the whole batch. Raises
+    `UsageError` unless `rate` is at least 0 and less than 1, and for a `training` that is not True or False.
 
     >>> layer = Dropout(0.5, input_shape=(4,))
     >>> layer(tf.ones((1, 4))).numpy()  # as it is, outside training
@@ -82,7 +83,14 @@ class Dropout(Layer):
         if not training or self.rate == 0:
             return x
         key = tf.stack([tf.constant(self.seed, tf.int64), once(self._count)])
-        kept = tf.random.stateless_uniform(tf.shape(x), key) >= self.rate
+        shape, (k, replicas) = tf.shape(x), ops.replica()
+        if replicas == 1:
+            draws = tf.random.stateless_uniform(shape, key)
+        else:
+            count = shape[0]
+            whole = tf.random.stateless_uniform(tf.concat([[replicas * count], shape[1:]], axis=0), key)
+            draws = whole[k * count : (k + 1) * count]
+        kept = draws >= self.rate
         return tf.where(kept, x / (1.0 - self.rate), tf.zeros_like(x))
 
     def _count(self) -> tf.Tensor:

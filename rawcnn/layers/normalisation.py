@@ -56,8 +56,15 @@ class BatchNorm(Layer):
     the calls; a layer whose averages come from elsewhere has `updates` set to `ENOUGH`. A batch without images changes
     nothing. `momentum` 0.99 and `epsilon` 0.001 are Keras's defaults, which the courses use; PyTorch's momentum of 0.1
     is 0.9 here, its epsilon 1e-5. Statistics are float32 whatever `x` is. `scale=False` leaves `gamma` out; an
-    `activation` comes last. Raises `UsageError` unless `momentum` is at least 0 and less than 1 and `epsilon` is above
-    0, and for a `training` that is not True or False (Ioffe & Szegedy 2015, algorithms 1 and 2).
+    `activation` comes last.
+
+    On several replicas of `tf.distribute` the statistics are those of the whole batch, of which each replica has a
+    part: the net does not depend on their number. `synchronised`, an attribute, is False where each replica is to use
+    those of its own part, which is faster; the moving averages then follow only this part (a training step of rawcnn
+    takes their mean over all replicas).
+
+    Raises `UsageError` unless `momentum` is at least 0 and less than 1 and `epsilon` is above 0, and for a `training`
+    that is not True or False (Ioffe & Szegedy 2015, algorithms 1 and 2).
 
     >>> layer = BatchNorm(input_shape=(28, 28, 6))
     >>> layer.num_params(), layer.num_statistics()  # gamma and beta; the moving mean and variance
@@ -81,6 +88,7 @@ class BatchNorm(Layer):
             raise UsageError(f"BatchNorm's epsilon is above 0, not {epsilon}: 0.001 is usual.")
         super().__init__(input_shape, input_shape)
         self.momentum, self.epsilon, self.activation = momentum, epsilon, activation
+        self.synchronised = True
         self.gamma = weight_variable((channels,), constant(1.0), name="gamma") if scale else None
         self.beta = bias_variable((channels,), name="beta")
         self.moving_mean = statistic_variable((channels,), 0.0, name="moving_mean")
@@ -93,7 +101,11 @@ class BatchNorm(Layer):
         beta = tf.cast(self.beta, wide)
         gamma = tf.ones_like(beta) if self.gamma is None else tf.cast(self.gamma, wide)
         if training:
-            y, mean, variance = ops.batch_norm(x, gamma, beta, self.epsilon)
+            if self.synchronised and ops.replica()[1] > 1:
+                near = once(lambda: tf.cast(self.moving_mean, wide))
+                y, mean, variance = ops.synchronised_batch_norm(x, gamma, beta, near, self.epsilon)
+            else:
+                y, mean, variance = ops.batch_norm(x, gamma, beta, self.epsilon)
             once(lambda: self._follow(tf.cast(mean, tf.float32), tf.cast(variance, tf.float32), tf.size(x) > 0))
             return activate(y, self.activation)
         mean, variance = tf.cast(self.moving_mean, wide), tf.cast(self.moving_variance, wide)

@@ -13,9 +13,10 @@ from rawcnn.ops.convolution import (
     spatial,
     window_shape,
 )
-from rawcnn.ops.normalisation import batch_norm, check_lrn_window, lrn, normalise
+from rawcnn.ops.normalisation import batch_norm, check_lrn_window, lrn, normalise, synchronised_batch_norm
 from rawcnn.ops.pooling import average_pool, subsample
 from rawcnn.ops.rbf import rbf_distance
+from rawcnn.ops.replicas import replica
 
 __all__ = [
     "add_bias",
@@ -31,9 +32,11 @@ __all__ = [
     "partial_kernel",
     "rbf_distance",
     "relu",
+    "replica",
     "scaled_tanh",
     "spatial",
     "subsample",
+    "synchronised_batch_norm",
     "tanh",
     "window_shape",
 ]

@@ -6,6 +6,7 @@ import tensorflow as tf
 from rawcnn.errors import UsageError
 from rawcnn.ops.fast import pointwise as faster
 from rawcnn.ops.fast.forms import fast
+from rawcnn.ops.replicas import mean_of_replicas, replica
 
 
 def lrn(x: tf.Tensor, *, k: float = 2.0, n: int = 5, alpha: float = 1e-4, beta: float = 0.75) -> tf.Tensor:
@@ -53,6 +54,25 @@ def batch_norm(
         x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
     )
     return y, mean, variance
+
+
+def synchronised_batch_norm(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, near: tf.Tensor, epsilon: float = 1e-3
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`batch_norm` over the batch of which each replica of `tf.distribute` has an equal part; see there.
+
+    `near` `[C]` is the same on all replicas, and the nearer it is to the mean the less is rounded: the variance is
+    that of `x - near`, from its mean and mean square, which one all-reduce adds.
+    """
+    wide = tf.cast(x, gamma.dtype)
+    own_mean, own_variance = tf.nn.moments(wide, (0, 1, 2))
+    from_near = own_mean - tf.stop_gradient(near)
+    mean, square = mean_of_replicas(from_near, own_variance + from_near * from_near)
+    variance = tf.nn.relu(square - mean * mean)  # rounding must not leave it below 0
+    mean += tf.stop_gradient(near)
+    y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, epsilon)
+    pixels = tf.cast(replica()[1] * tf.size(x) // x.shape[-1], gamma.dtype)
+    return tf.cast(y, x.dtype), mean, variance * pixels / tf.maximum(pixels - 1, 1)
 
 
 def normalise(

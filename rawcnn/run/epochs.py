@@ -2,7 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,6 +25,12 @@ from rawcnn.train import checkpoints, schedules
 from rawcnn.train.evaluate import Evaluation, class_scores, confusion_matrix
 from rawcnn.train.fit import Progress
 
+TOLD = 3
+"""Numbers that the chief tells those who wait for it."""
+OWN_BUSINESS = ("data_dir", "class_names", "class_weights", "weights", "threads", "print_every", "on_save_error",
+                "tensorboard", "test_sample", "crops")  # fmt: skip
+"""Settings that each worker may be told otherwise: where its files are, and what the chief does alone."""
+
 
 class Session:
     """One process's work on a run: `ready` trains on `data`, from the checkpoint `saved` or from the start."""
@@ -36,7 +44,7 @@ class Session:
         facts = DataFacts.of(data)
         self.record = Record(
             self.settings, facts, ready.inputs, ready.net.input_shape, ready.shards, ready.changes.class_weights,
-            loaded=ready.pretrained.rows,
+            loaded=ready.pretrained.rows, replicas=1 if ready.replicas is None else ready.replicas.count,
         )  # fmt: skip
         if saved is not None:
             then = Record.of(saved)
@@ -48,10 +56,14 @@ class Session:
         opening.say_start(self.ready, self.data)
         self._begin_or_resume()
         self._train()
-        return ending.finish(self._where_it_stands())
+        with self._others_wait():
+            result = ending.finish(self._where_it_stands())
+        self._tell(result.test.loss, result.test.accuracy)
+        return result
 
     def _begin_or_resume(self) -> None:
         saved, directory = self._saved, self.directory
+        self._agree()
         checkpoints.check_room(directory.path, self.state)
         if saved is not None:
             saved.restore(self.state)
@@ -87,6 +99,11 @@ class Session:
                 f"{saved.path} was computed in {then.shards} shards a batch, and now it would be {now.shards}: "
                 "with --deterministic give back the same --threads, or begin another run."
             )
+        if then.replicas != now.replicas:
+            what = f"{saved.path} was computed by {then.replicas} replicas, and now there are {now.replicas}"
+            if self.settings.deterministic:
+                raise RunError(f"{what}: with --deterministic start as many again, or begin another run.")
+            tell(f"{what}: the rest of the run is as good, but not bit for bit the same.")
 
     def _train(self) -> None:
         """All epochs that are left. A signal ends the current call, or an evaluation at once; then all is saved."""
@@ -126,7 +143,7 @@ class Session:
                     return
             elif now.step % settings.save_every == 0:
                 self._save()
-            signals.check()
+            self._check_signals()
             clock = time.perf_counter()
 
     def _standing(self) -> Progress:
@@ -143,37 +160,49 @@ class Session:
 
     def _end_epoch(self, now: Progress, say: Callable[[str], None]) -> None:
         before, clock = self.record, time.perf_counter()
-        with self.state.averaged(), signals.at_once():
+        with self._others_wait(), self.state.averaged(), signals.at_once():
             validation = None if self.data.validation is None else self.ready.validate(self.data.validation)
             confusion = self._confusion(validation)
             frame = film.frame_of(now.epoch, self.ready.net, confusion)
-        training = max(before.sums.seconds, 1e-9)
-        row = Epoch(
-            epoch=now.epoch,
-            step=now.step,
-            train_loss=now.loss,
-            train_accuracy=now.accuracy,
-            val_loss=None if validation is None else validation.loss,
-            val_accuracy=None if validation is None else validation.accuracy,
-            learning_rate=float(self.ready.schedule(tf.constant(now.step - 1)) * self.state.optimizer.factor),
-            seconds=round(training + time.perf_counter() - clock, 3),
-            images_per_second=round(now.steps_per_epoch * now.batch_size / training, 1),
-            **self._by_class(confusion),
-        )
+        judged = None if validation is None else (validation.loss, validation.accuracy)
+        row = self._row(now, judged, time.perf_counter() - clock, **self._by_class(confusion))
         self.directory.append_history(asdict(row))
         film.write_frame(self.directory.path, frame)
         if self.settings.tensorboard:
             self._board = self._board or TensorBoard(self.directory.path, self.ready.net, self.data.train.class_names)
             self._board.epoch(asdict(row), confusion)
+        self._close_epoch(row)
+        kept = self._save()
+        if not kept:  # a best epoch that was not kept could not be tested later
+            self.record = replace(self.record, best=before.best)
+        self._tell(*(judged or (np.nan, np.nan)), kept)
+        if row.epoch % self.settings.print_every == 0 or row.epoch == now.epochs:
+            say(epoch_line(row, now.epochs, self.record.best, columns_of(sys.stdout)))
+
+    def _row(self, now: Progress, judged: tuple[float, float] | None, seconds: float, **by_class: Any) -> Epoch:
+        """The line of an epoch; `judged` are validation loss and accuracy, found in so many `seconds`."""
+        training = max(self.record.sums.seconds, 1e-9)
+        return Epoch(
+            epoch=now.epoch,
+            step=now.step,
+            train_loss=now.loss,
+            train_accuracy=now.accuracy,
+            val_loss=None if judged is None else judged[0],
+            val_accuracy=None if judged is None else judged[1],
+            learning_rate=float(self.ready.schedule(tf.constant(now.step - 1)) * self.state.optimizer.factor),
+            seconds=round(training + seconds, 3),
+            images_per_second=round(now.steps_per_epoch * now.batch_size / training, 1),
+            **by_class,
+        )
+
+    def _close_epoch(self, row: Epoch) -> None:
+        """Add `row` to the history; with a plateau schedule it decides the learning rate."""
+        before = self.record
         best = row if is_better(row, before.best) else before.best
         self.record = replace(before, sums=Sums(), history=(*before.history, row), best=best)
         if self.settings.schedule == "plateau":
             factor = schedules.plateau_factor([one.judged for one in self.record.history])
             self.state.optimizer.factor.assign(factor)
-        if not self._save():  # a best epoch that was not kept could not be tested later
-            self.record = replace(self.record, best=before.best)
-        if row.epoch % self.settings.print_every == 0 or row.epoch == now.epochs:
-            say(epoch_line(row, now.epochs, self.record.best, columns_of(sys.stdout)))
 
     def _confusion(self, validation: Evaluation | None) -> np.ndarray | None:
         source = self.data.validation
@@ -207,3 +236,34 @@ class Session:
             tell(f"continuing without a checkpoint: {error}", sys.stderr)
             return False
         return True
+
+    # Other workers, where there are some: see `rawcnn.run.workers`
+
+    def _agree(self) -> None:
+        """Raise `UsageError` unless all workers are to do the same."""
+        if self.ready.replicas is not None:
+            told = {name: value for name, value in self.settings.as_dict().items() if name not in OWN_BUSINESS}
+            settings, data = (zlib.crc32(repr(what).encode()) for what in (told, self.record.data))
+            checkpoint = -1 if self._saved is None else self._saved.step
+            self.ready.replicas.agree(settings=settings, data=data, shards=self.ready.shards, checkpoint=checkpoint)
+
+    def _check_signals(self) -> None:
+        """Raise `Stopped` if a signal came, to this process or to another worker."""
+        if self.ready.replicas is None:
+            signals.check()
+        elif number := int(self.ready.replicas.meet(signals.pending()).max()):
+            raise signals.Stopped(number)
+
+    def _tell(self, *numbers: float, signal: int = 0) -> None:
+        """Tell the workers that wait for this one what came of it."""
+        if self.ready.replicas is not None:
+            self.ready.replicas.meet(signal, *numbers, *[0.0] * (TOLD - len(numbers)))
+
+    @contextmanager
+    def _others_wait(self) -> Iterator[None]:
+        """Around what this worker does alone: if a signal stops it, the others are told."""
+        try:
+            yield
+        except signals.Stopped as stopped:
+            self._tell(signal=stopped.status - 128)
+            raise

@@ -16,6 +16,7 @@ from rawcnn.run.plan import plan, recipe_for, settle
 from rawcnn.run.settings import FIRST, Settings, check_all, setting
 from rawcnn.train.find_rate import FEWEST, HIGHEST, LOWEST, STEPS, RateTest, follow, rising
 from rawcnn.train.schedules import exponential
+from rawcnn.train.strategy import MULTI_WORKER
 
 USAGE = (
     "usage: rawcnn find_rate [--flag=value ...]\n"
@@ -46,6 +47,8 @@ def command(argv: Sequence[str]) -> None:
     for name in ("learning_rate", "schedule"):
         if name in told:
             raise UsageError(f"find_rate tries learning rates of its own: leave --{name} out.")
+    if told.get("strategy") == MULTI_WORKER:
+        raise UsageError("find_rate trains on one machine: leave --strategy=multi_worker out.")
     flags = RateFlags(**{name: told.pop(name) for name in vars(RateFlags()) if name in told})
     settings = Settings(**told)
     found, title = try_rates(settings, flags)

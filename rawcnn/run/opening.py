@@ -94,7 +94,8 @@ def _machine(ready: Plan) -> str:
     compute = ready.net.policy.compute.name
     policy, why = choose_precision("auto", ready.recipe)
     why = why.partition(": ")[2] if policy == ready.net.policy else f"as told; auto would be {why}"
-    what = f"{device}, {threads}{shards}, forms of ops: {ready.settings.forms}"
+    shared = "" if ready.replicas is None else f", {ready.replicas}"
+    what = f"{device}, {threads}{shards}{shared}, forms of ops: {ready.settings.forms}"
     return f"{what}; TensorFlow {tf.__version__}\n{compute} ({why})"
 
 

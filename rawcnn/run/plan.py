@@ -27,6 +27,7 @@ from rawcnn.train.recipes import RECIPES, SCHEDULES, Recipe, choose_precision, r
 from rawcnn.train.schedules import Schedule
 from rawcnn.train.simple import HEAD_WEIGHT, set_policy
 from rawcnn.train.step import TrainState, TrainStep, frozen_rows, make_train_step, unfrozen_weights
+from rawcnn.train.strategy import Replicas
 
 T = TypeVar("T")
 OWN = Recipe(Preprocess(), "adam", 0.001, 64)
@@ -52,6 +53,7 @@ class Plan:
     per_epoch: int
     changes: Changes
     pretrained: Pretrained
+    replicas: Replicas | None = None
 
     def train(self, source: Labelled, **more: Any) -> Iterator[Progress]:
         """Train on `source` as planned, from wherever the state stands; `more` goes to `train_epochs`."""
@@ -67,6 +69,7 @@ class Plan:
             alternate=self.recipe.alternate,
             balanced=self.changes.balanced,
             mix=self.changes.mix,
+            replicas=self.replicas,
             **more,
         )
 
@@ -79,10 +82,12 @@ def plan(
     recipe: Recipe | None = None,
     shards: int | None = None,
     pretrained: Pretrained | None = None,
+    replicas: Replicas | None = None,
 ) -> Plan:
     """Assemble a run of `settings` on `data`; `net` and `recipe` in the place of those that the settings name.
 
-    A batch is computed in `shards` side by side, by default as many as pay. `pretrained` is what a resumed run began
+    A batch is computed in `shards` side by side, by default as many as pay, on `replicas`, by default those of the
+    settings' strategy. `pretrained` is what a resumed run began
     with; without it the weights that the settings name are loaded. They decide what the net is shown. Step and
     evaluators use the forms of ops that `settings.forms` chooses.
 
@@ -97,6 +102,7 @@ def plan(
     (3, 28, (32, 32, 1))
     """
     recipe = recipe or recipe_for(settings, net)
+    replicas = Replicas.of(settings.strategy) if replicas is None else replicas  # before TensorFlow computes
     settings = settle(settings, recipe, net)
     policy = precision.parse(settings.precision)
     if net is None:
@@ -133,7 +139,9 @@ def plan(
         balanced=settings.balanced_sampling,
         accumulate=settings.accumulate,
     )
-    shards = shards or shards_for(settings, recipe)
+    shards = shards or shards_for(settings, recipe, replicas)
+    if replicas is not None:
+        replicas.prepare(net, batch_size, settings.accumulate, shards, sync_batch_norm=settings.sync_batch_norm)
     per_epoch = steps_per_epoch(data.train, batch_size)
     schedule = SCHEDULES[_set(settings.schedule)](rate, settings.epochs * per_epoch, per_epoch)
     state = _state(settings, recipe, net, schedule, per_epoch, pretrained.rows)
@@ -146,12 +154,14 @@ def plan(
         recompute=settings.recompute,
         head_weights=recipe.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
         timed=not settings.deterministic,
+        replicas=replicas,
     )
     train_step = forms.under(settings.forms, train_step)
     validate = forms.under(settings.forms, inputs.evaluator(net, loss, shards=shards))
     test = forms.under(settings.forms, inputs.tester(net, loss, settings.crops, shards=shards))
     return Plan(
-        settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, more, pretrained
+        settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, more, pretrained,
+        replicas,
     )  # fmt: skip
 
 
@@ -243,9 +253,13 @@ def _sides(settings: Settings) -> tuple[int, int]:
     return height, width
 
 
-def shards_for(settings: Settings, recipe: Recipe) -> int:
+def shards_for(settings: Settings, recipe: Recipe, replicas: Replicas | None = None) -> int:
     """How many parts of a piece of a batch are computed side by side: one a thread where ops are small, else one."""
-    return shards_of(_set(settings.batch_size) // settings.accumulate, settings.threads) if recipe.small_ops else 1
+    if not recipe.small_ops:
+        return 1
+    count, local = (1, 1) if replicas is None else (replicas.count, replicas.local)
+    each = _set(settings.batch_size) // settings.accumulate // count
+    return shards_of(each or 1, max(1, _set(settings.threads) // local))
 
 
 def _check_net(net: Chain, data: DataSet) -> None:

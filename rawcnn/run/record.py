@@ -90,7 +90,8 @@ class Record:
     `best` is the epoch with the best validation accuracy so far, None without validation images or before the first.
     `shards` are those of a batch, computed side by side. `class_weights` are those in the training loss, as they were
     when the run began.
-    `loaded` are the rows whose first weights came from `Settings.weights`.
+    `loaded` are the rows whose first weights came from `Settings.weights`. `replicas` share each batch, see
+    `rawcnn.train.strategy`.
     """
 
     settings: Settings
@@ -103,6 +104,7 @@ class Record:
     history: tuple[Epoch, ...] = ()
     best: Epoch | None = None
     loaded: tuple[str, ...] = ()
+    replicas: int = 1
 
     @property
     def tested(self) -> Epoch | None:
@@ -133,6 +135,7 @@ class Record:
             "history": [asdict(row) for row in self.history],
             "best": None if self.best is None else asdict(self.best),
             "loaded": list(self.loaded),
+            "replicas": self.replicas,
         }
 
     @staticmethod
@@ -206,8 +209,8 @@ def _record(document: Mapping[str, Any]) -> Record:
     if wrong := document.keys() ^ known:
         raise ValueError(f"{min(wrong)} is {'missing' if min(wrong) in known else 'unknown'}")
     data = document["data"]
-    shape, shards = tuple(document["input_shape"]), document["shards"]
-    if not all(type(length) is int and length > 0 for length in (*shape, shards)):
+    shape, shards, replicas = tuple(document["input_shape"]), document["shards"], document["replicas"]
+    if not all(type(length) is int and length > 0 for length in (*shape, shards, replicas)):
         raise ValueError("its shapes make no sense")
     return Record(
         settings=Settings.from_dict(document["settings"]),
@@ -220,6 +223,7 @@ def _record(document: Mapping[str, Any]) -> Record:
         history=tuple(_of(Epoch, row) for row in document["history"]),
         best=None if document["best"] is None else _of(Epoch, document["best"]),
         loaded=tuple(map(str, document["loaded"])),
+        replicas=replicas,
     )
 
 

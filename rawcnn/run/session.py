@@ -4,13 +4,14 @@ import html
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rawcnn.data.datasets import NAMES as DATASETS
 from rawcnn.errors import UsageError
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
-from rawcnn.run import opening, pretrained, signals
+from rawcnn.run import opening, pretrained, signals, workers
 from rawcnn.run.directory import FLAGS, RunDir, read_flags, unused_name
 from rawcnn.run.ending import Result
 from rawcnn.run.epochs import Session
@@ -21,6 +22,8 @@ from rawcnn.run.record import OWN_NET, Epoch, Record
 from rawcnn.run.settings import NAMES, Settings, Where, check_names, parse, resumed
 from rawcnn.train import checkpoints
 from rawcnn.train.checks import check_takes_images
+from rawcnn.train.cluster import cluster_of
+from rawcnn.train.strategy import MULTI_WORKER, Replicas
 
 
 class Run:
@@ -80,23 +83,31 @@ class Run:
         """
         with signals.handled(), ExitStack() as stack:
             directory = saved = None
+            follows = workers.follows(self._told.get("strategy"), self.where)
             if self.where.run:  # before the data, so that a mistake in it shows at once
-                directory = stack.enter_context(self._directory())
-                saved = self._take_over(directory) if self.where.resume else None
+                directory = None if follows else stack.enter_context(self._directory())
+                saved = self._take_over(Path(self.where.run)) if self.where.resume else None
             recipe = recipe_for(self.settings, self._own)
             self.settings = settle(self.settings, recipe, self._own)
             opening.use_threads(self.settings, recipe)
+            if self.settings.strategy == MULTI_WORKER:
+                tell(f"waiting for all workers: {', '.join(cluster_of().workers)}")
+            replicas = Replicas.of(self.settings.strategy)
+            signals.renew()
             if self.settings.weights and saved is None:
                 pretrained.check_there(self.settings.weights)
             data = data_of(self._data, self.settings, None if self._own is None else self._own.input_shape)
             if data.name in DATASETS:
                 self.settings = replace(self.settings, dataset=data.name)
-            if directory is None:
+            if directory is None and not follows:
                 self.where = replace(self.where, run=str(unused_name(self.settings.net, data.name)))
                 directory = stack.enter_context(self._directory())
             began = None if saved is None else pretrained.of_record(Record.of(saved))
-            ready = plan(self.settings, data, net=self._own, recipe=recipe, pretrained=began)
-            self.session = Session(directory, data, ready, saved)
+            ready = plan(self.settings, data, net=self._own, recipe=recipe, pretrained=began, replicas=replicas)
+            if directory is None:
+                self.session = workers.Follower(Path(self.where.run or ""), data, ready, saved)
+            else:
+                self.session = Session(directory, data, ready, saved)
             self.result = self.session.run()
             return self.result
 
@@ -104,15 +115,15 @@ class Run:
         assert self.where.run
         return RunDir(self.where.run, resume=self.where.resume, overwrite=self.where.overwrite)
 
-    def _take_over(self, directory: RunDir) -> checkpoints.Checkpoint | None:
+    def _take_over(self, directory: Path) -> checkpoints.Checkpoint | None:
         """Continue with the settings in the newest checkpoint, or in flags.txt if the run has none yet."""
-        saved = checkpoints.newest(directory.path, tell)
+        saved = checkpoints.newest(directory, tell)
         if saved is not None:
             then = Record.of(saved).settings
         else:
-            then = settings_of(read_flags(directory.path), f"{directory.path / FLAGS}")
+            then = settings_of(read_flags(directory), f"{directory / FLAGS}")
         self._check_net(then.net)
-        self.settings, changed = resumed(then, self._told, str(directory.path))
+        self.settings, changed = resumed(then, self._told, str(directory))
         opening.say_changes(self.settings, changed)
         return saved
 

@@ -22,6 +22,8 @@ from rawcnn.train.changes import AUGMENTS
 from rawcnn.train.inputs import CROPS
 from rawcnn.train.optimizers import OPTIMIZERS
 from rawcnn.train.recipes import SCHEDULES
+from rawcnn.train.strategy import NAMES as STRATEGIES
+from rawcnn.train.strategy import NONE
 
 FIRST, DATA, CHANGES, UNEVEN, FINE_TUNING, TRAINING, SAVING, MACHINE = GROUPS = (
     "What everyone needs first", "Data", "Changing and mixing training images", "Classes of unequal size",
@@ -156,6 +158,10 @@ class Settings:
         False, TRAINING, "Compute most rows of the net a second time on the way back, to save memory. For batches that "
         "must stay whole, as for batch normalisation; otherwise `accumulate` saves more in less time.",
     )  # fmt: skip
+    sync_batch_norm: bool = setting(
+        True, TRAINING, "On several replicas (see strategy), batch normalisation takes its statistics over the whole "
+        "batch. --nosync_batch_norm: each over its own part, which is faster, but depends on how many they are.",
+    )  # fmt: skip
     average: float | None = setting(
         None, TRAINING, "Decay of the weights' moving averages; 0: none.", low=0.0, high=1.0
     )
@@ -185,6 +191,10 @@ class Settings:
     threads: int | None = setting(
         None, MACHINE, "Threads to compute with; by default one a core.", low=1, may_change=True
     )
+    strategy: str = setting(
+        NONE, MACHINE, "mirrored: all GPUs of this machine share each batch. multi_worker: the processes that the "
+        "environment variable TF_CONFIG names do, each with its GPUs.", choices=STRATEGIES, may_change=True,
+    )  # fmt: skip
     forms: str = setting(
         "auto", MACHINE, "Use the faster, equal forms of ops that pay on this instruction set. auto: on this "
         "machine's; none: TensorFlow's own ops.",

@@ -138,6 +138,19 @@ def check() -> None:
     _mine().check()
 
 
+def renew() -> None:
+    """Set the handlers of `handled()` again: TensorFlow takes SIGTERM for itself as it connects to other workers."""
+    if _active is not None and threading.current_thread() is threading.main_thread():
+        for number in NAMES:
+            if signal.getsignal(number) is _active:
+                signal.signal(number, _active)
+
+
+def pending() -> int:
+    """The number of the signal that came in a `deferred()` block, 0 if none did."""
+    return _mine().pending or 0
+
+
 @contextmanager
 def quitting() -> Iterator[None]:
     """Within the block SIGTERM and Ctrl-C end the process at once, with status 128 + their number and no traceback.

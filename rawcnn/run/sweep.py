@@ -28,6 +28,7 @@ from rawcnn.run.record import Record
 from rawcnn.run.settings import FIRST, NAMES, Settings, info_of, kind_of, parse, setting
 from rawcnn.run.sweep_table import PICTURE, TABLE, Row, by_setting, groups, line, save_picture, table, write_csv
 from rawcnn.train import checkpoints
+from rawcnn.train.strategy import MULTI_WORKER
 
 STATE = "sweep.json"
 USAGE = (
@@ -109,6 +110,8 @@ def read(argv: Sequence[str]) -> tuple[Sweep, str | None]:
     for name, texts in swept.items():
         if twice := [text for text in texts if texts.count(text) > 1]:
             raise UsageError(f"--{name} has the value {twice[0]} twice: give each value once.")
+    if MULTI_WORKER in (told.get("strategy"), *swept.get("strategy", ())):
+        raise UsageError("A sweep trains on one machine: leave --strategy=multi_worker out.")
     # Paths are made absolute, so that the sweep goes on from any directory. With a fold, since folds need one.
     first = {name: parse(Settings, name, texts[0]) for name, texts in swept.items()}
     known = Settings(**{**DEFAULTS, **told, **first}).texts()

@@ -3,6 +3,7 @@
 import math
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from rawcnn.data.source import Augment, Crop, Labelled, images_named
 from rawcnn.errors import RunError, UsageError
 from rawcnn.train.finite import NOT_FINITE
 from rawcnn.train.step import TrainState, TrainStep
+from rawcnn.train.strategy import LOST, Replicas, lost
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def train_epochs(
     alternate: bool = False,
     balanced: bool = False,
     mix: Mix | None = None,
+    replicas: Replicas | None = None,
     loss_sum: float = 0.0,
     correct: int = 0,
     pause_every: int | None = None,
@@ -131,9 +134,12 @@ def train_epochs(
     Between two yields one call makes as many steps as take about `seconds_per_call`, but stops at the end of each
     epoch and at every multiple of `pause_every` steps, where a caller may save. `loss_sum` and `correct` are those of
     the epoch that a checkpoint interrupted. Images that fill no whole batch are left out of an epoch; the next one's
-    order is another. `crop` ... `mix` are those of `rc.batches`. Raises `UsageError` if not one batch can be filled,
-    `DataError` that names the images that cannot be read, and `RunError` when loss or gradient is not finite: that
-    update is skipped, but do not save `state` then: its statistics have seen the batch.
+    order is another. `crop` ... `mix` are those of `rc.batches`. `replicas` are those of `train_step`: they begin with
+    equal numbers here.
+
+    Raises `UsageError` if not one batch can be filled, and if workers were told different things; `DataError` that
+    names the images that cannot be read; and `RunError` if a worker is gone, or when loss or gradient is not finite:
+    that update is skipped, but do not save `state` then: its statistics have seen the batch.
     """
     per_epoch = steps_per_epoch(source, batch_size)
     step, n = int(state.step), 1
@@ -152,6 +158,12 @@ def train_epochs(
             mix=mix,
         )
     )
+    if replicas is not None:
+        replicas.agree(
+            step=step, batch_size=batch_size, epochs=epochs, seed=seed, images=len(source),
+            labels=zlib.crc32(source.labels.tobytes()),
+        )  # fmt: skip
+        replicas.equalise()
     if step < epochs * per_epoch:
         train_step(data, tf.constant(0))  # traces: seconds that no speed nor time left should count
     for epoch in range(step // per_epoch + 1, epochs + 1):
@@ -167,7 +179,13 @@ def train_epochs(
                         raise
                     chosen = partial(batch_indices, source, batch_size, seed=seed, balanced=balanced)
                     raise RunError(_not_finite(error.message, state, source, chosen)) from None
+                except LOST as error:
+                    if replicas is None or replicas.workers == 1:
+                        raise
+                    raise lost(error) from None
             n = max(1, round(min(2 * taken, taken * seconds_per_call / seconds)))
+            if replicas is not None:
+                n = int(replicas.meet(n).min())  # all workers make the same calls
             yield now
         now = replace(now, loss_sum=0.0, correct=0)
 

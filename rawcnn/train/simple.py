@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import tensorflow as tf
+
 from rawcnn.data.balance import Weights
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment, Labelled, check_same_classes
@@ -25,6 +27,7 @@ from rawcnn.train.recipes import Recipe, choose_precision, optimizer_of
 from rawcnn.train.schedules import Schedule
 from rawcnn.train.shown import Shown, loss_named
 from rawcnn.train.step import TrainState, TrainStep, frozen_rows, make_train_step, unfrozen_weights
+from rawcnn.train.strategy import NONE, Replicas
 
 HEAD_WEIGHT = 0.3
 """What a head's loss counts unless the recipe says otherwise (Szegedy et al. 2014, section 5)."""
@@ -81,6 +84,8 @@ def fit(
     shards: int | None = None,
     pause_every: int | None = None,
     seed: int = 0,
+    strategy: str | tf.distribute.Strategy = NONE,
+    sync_batch_norm: bool = True,
 ) -> Training:
     """Train `net` on `train` for `epochs` epochs, and yield a `Progress` about twice a second; `str()` of it is a line.
 
@@ -121,6 +126,11 @@ def fit(
         still lets each op have one thread: call `one_thread_per_op()` first, before the net is made. Else 1.
       pause_every: also yield after every so many updates; 1: after each.
       seed: decides the order of the images and all random changes of them.
+      strategy: "none"; "mirrored", all GPUs of this machine share each batch; or "multi_worker", so do the processes
+        that TF_CONFIG names, which all run the same program and call `make_strategy` first of all. See
+        `rawcnn.train.strategy`.
+      sync_batch_norm: batch normalisation takes its statistics over the batch of all replicas, so that training does
+        not depend on their number. False: each over its own part, which takes less time.
 
     Raises `UsageError` if net, images and arguments do not fit each other; `RunError` if an update is not finite.
     """
@@ -133,6 +143,7 @@ def fit(
         head_weights=how.head_weights or {name: HEAD_WEIGHT for name, _, _ in net.heads},
     )
     check_fit(net, train)
+    replicas = Replicas.of(strategy)
     if validation is not None:
         check_same_classes(train, validation, "validation")
         check_labels(net, validation)
@@ -169,18 +180,21 @@ def fit(
         freeze=frozen,
         frozen_steps=None if unfreeze_after is None else unfreeze_after * per_epoch,
     )
+    shards = _shards(net, how, accumulate, replicas) if shards is None else shards
+    if replicas is not None:
+        replicas.prepare(net, how.batch_size, accumulate, shards, sync_batch_norm=sync_batch_norm)
+        remark += f"; {replicas}"
     step = make_train_step(
         state,
         more.loss,
         shown.inputs(net, train).preprocess,
-        shards=_shards(net, how, accumulate) if shards is None else shards,
+        shards=shards,
         accumulate=accumulate,
         recompute=recompute,
         head_weights=how.head_weights,
+        replicas=replicas,
     )
-    steps = _fit(
-        state, step, train, validation, shown, more, epochs=epochs, pause_every=pause_every, seed=seed, remark=remark
-    )
+    steps = _fit(state, step, train, validation, shown, more, replicas, epochs, pause_every, seed, remark)
     return Training(steps)
 
 
@@ -191,7 +205,7 @@ def _fit(
     validation: Labelled | None,
     shown: Shown,
     more: Changes,
-    *,
+    replicas: Replicas | None,
     epochs: int,
     pause_every: int | None,
     seed: int,
@@ -216,13 +230,14 @@ def _fit(
         alternate=recipe.alternate,
         balanced=more.balanced,
         mix=more.mix,
+        replicas=replicas,
         pause_every=pause_every,
     ):
         if now.epoch_ended and validation is not None:
             with state.averaged():
                 judged = validate(validation)
             now = replace(now, val_loss=judged.loss, val_accuracy=judged.accuracy)
-            accuracies.append(judged.accuracy)
+            accuracies.append(judged.accuracy if replicas is None else replicas.of_chief(judged.accuracy))
             if recipe.schedule == "plateau":
                 state.optimizer.factor.assign(schedules.plateau_factor(accuracies))
         if now.epoch_ended and now.epoch == epochs:
@@ -247,7 +262,7 @@ def set_policy(net: Chain, policy: Policy) -> None:
         set_policy(head, policy)
 
 
-def _shards(net: Chain, recipe: Recipe, accumulate: int = 1) -> int:
+def _shards(net: Chain, recipe: Recipe, accumulate: int = 1, replicas: Replicas | None = None) -> int:
     """One shard a core where ops are small and may have one thread each, else 1."""
     if not (recipe.small_ops or sum(layer.multiply_adds() for _, layer in net.rows) < SMALL_OPS):
         return 1
@@ -255,4 +270,5 @@ def _shards(net: Chain, recipe: Recipe, accumulate: int = 1) -> int:
         one_thread_per_op()
     except RuntimeError:  # TensorFlow's threads are started
         return 1
-    return shards_of(recipe.batch_size // accumulate, cores())
+    count, local = (1, 1) if replicas is None else (replicas.count, replicas.local)
+    return shards_of(recipe.batch_size // accumulate // count or 1, max(1, cores() // local))

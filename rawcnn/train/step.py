@@ -15,6 +15,7 @@ from rawcnn.nets.chain import Chain
 from rawcnn.train.finite import require_finite
 from rawcnn.train.losses import Loss, of_labels
 from rawcnn.train.optimizers import Optimizer, check_gradients
+from rawcnn.train.strategy import Computed, Replicas, Update, Updated
 
 
 class TrainState(tf.Module):
@@ -113,10 +114,6 @@ class StepResults(NamedTuple):
     waited: tf.Tensor
 
 
-Computed = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]
-"""Of images: loss, correct predictions, and the gradients of what is trained."""
-Updated = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-"""Of one update: loss, correct predictions, and when it was computed."""
 TrainStep = Callable[[tf.data.Iterator, tf.Tensor], StepResults]
 
 
@@ -130,6 +127,7 @@ def make_train_step(
     recompute: bool = False,
     head_weights: Mapping[str, float] | None = None,
     timed: bool = True,
+    replicas: Replicas | None = None,
 ) -> TrainStep:
     """`train_step(iterator, n)` makes `n` updates on the next `n` batches in one call, and returns `StepResults`.
 
@@ -142,7 +140,7 @@ def make_train_step(
     The update is the same, except that dropout draws for each shard, and batch normalisation sees one shard at a time.
     With `accumulate` > 1 the batch is cut into that many equal pieces, computed one after the other, whose gradients
     are added: a large batch in the memory of a small one. The same exceptions hold for pieces. Each piece is cut into
-    shards.
+    shards. With `replicas` each of them computes its part of each shard, see `rawcnn.train.strategy`.
     With `recompute` most rows are computed a second time on the way back, in less memory (`rawcnn.nets.recompute`).
     `head_weights` says by name how much the loss of each head counts, as in `{"aux1": 0.3}`; the loss that is reported
     is that of the last row alone. `timed=False` reads no clock, which TensorFlow's op determinism forbids; the seconds
@@ -155,59 +153,15 @@ def make_train_step(
     if set(head_weights or {}) != heads:
         raise UsageError(f"The net's heads are {sorted(heads) or 'none'}: give head_weights for exactly these.")
 
-    def trained(frozen: Collection[str]) -> dict[str, tf.Variable]:
-        return state.trained() if frozen else state.optimizer.weights
-
     def clock() -> tf.Tensor:
         return tf.timestamp() if timed else tf.constant(0.0, tf.float64)
 
-    def gradients(images: tf.Tensor, labels: Labels, batch_size: int, frozen: Collection[str]) -> Computed:
-        weights = trained(frozen)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(list(weights.values()))
-            with tf.name_scope("preprocess"):
-                images = preprocess(images)
-            logits, ends = state.net.endpoints(images, training=True, frozen=frozen, recompute=recompute)
-            own_loss = tf.reduce_sum(of_labels(loss, logits, labels)) / batch_size
-            total = own_loss
-            for head, weight in (head_weights or {}).items():
-                total += weight * tf.reduce_sum(of_labels(loss, ends[head], labels)) / batch_size
-        of_weights = tape.gradient(total, list(weights.values()))
-        check_gradients(weights, of_weights)
-        return own_loss, count_correct(logits, labels), of_weights
+    def update_of(state: TrainState) -> Update:
+        return _make_update(
+            state, loss, preprocess, shards, accumulate, recompute, head_weights or {}, clock, replicas
+        )  # fmt: skip
 
-    def of_piece(images: tf.Tensor, labels: Labels, batch_size: int, frozen: Collection[str]) -> Computed:
-        """Loss, correct answers and gradients of a piece of a batch, its shards side by side."""
-        cut = zip(tf.split(images, shards), _split(labels, shards), strict=True)
-        losses, correct, grads = zip(*(gradients(x, y, batch_size, frozen) for x, y in cut), strict=True)
-        return tf.add_n(losses), tf.add_n(correct), [tf.add_n(of_shards) for of_shards in zip(*grads, strict=True)]
-
-    def of_batch(images: tf.Tensor, labels: Labels, frozen: Collection[str]) -> Computed:
-        """The same of a whole batch, its pieces one after the other."""
-        batch_size = images.shape[0]
-        if accumulate == 1:
-            return of_piece(images, labels, batch_size, frozen)
-        each = piece_size(batch_size, accumulate)
-        images, labels = _map(lambda x: tf.reshape(x, (accumulate, each, *x.shape[1:])), (images, labels))
-
-        def add_piece(i: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            of_one, correct, grads = of_piece(*_map(lambda x: x[i], (images, labels)), batch_size, frozen)
-            return i + 1, *(total + one for total, one in zip(sums, (of_one, correct, *grads), strict=True))
-
-        none = (tf.constant(0.0), tf.constant(0), *(tf.zeros_like(weight) for weight in trained(frozen).values()))
-        begun = (tf.constant(0), *none)
-        # One at a time: what a piece needs is free again before the next one begins.
-        _, own_loss, correct, *sums = tf.while_loop(
-            lambda i, *_: i < accumulate, add_piece, begun, parallel_iterations=1
-        )
-        return own_loss, correct, sums
-
-    def update(images: tf.Tensor, labels: Labels, frozen: Collection[str]) -> Updated:
-        own_loss, correct, sums = of_batch(images, labels, frozen)
-        with tf.control_dependencies([require_finite(sums, own_loss, state.step)]):
-            state.apply(dict(zip(trained(frozen), sums, strict=True)), frozen)
-        with tf.control_dependencies(sums):
-            return own_loss, correct, clock()
+    update = update_of(state) if replicas is None else replicas.together(state, update_of, shards * accumulate)
 
     def update_now(images: tf.Tensor, labels: Labels) -> Updated:
         if not state.frozen or state.frozen_steps is None:
@@ -233,6 +187,74 @@ def make_train_step(
         return StepResults(losses.stack(), corrects.stack(), waited)
 
     return tf.function(partial(train_step), autograph=False)  # partial: see `make_eval_step`
+
+
+def _make_update(
+    state: TrainState,
+    loss: Loss,
+    preprocess: Preprocess,
+    shards: int,
+    accumulate: int,
+    recompute: bool,
+    head_weights: Mapping[str, float],
+    clock: Callable[[], tf.Tensor],
+    replicas: Replicas | None,
+) -> Update:
+    """`update(images, labels, frozen)`, for `make_train_step`: one update of `state`, by one replica its own part."""
+
+    def trained(frozen: Collection[str]) -> dict[str, tf.Variable]:
+        return state.trained() if frozen else state.optimizer.weights
+
+    def gradients(images: tf.Tensor, labels: Labels, batch_size: int, frozen: Collection[str]) -> Computed:
+        weights = trained(frozen)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(weights.values()))
+            with tf.name_scope("preprocess"):
+                images = preprocess(images)
+            logits, ends = state.net.endpoints(images, training=True, frozen=frozen, recompute=recompute)
+            own_loss = tf.reduce_sum(of_labels(loss, logits, labels)) / batch_size
+            total = own_loss
+            for head, weight in head_weights.items():
+                total += weight * tf.reduce_sum(of_labels(loss, ends[head], labels)) / batch_size
+        of_weights = tape.gradient(total, list(weights.values()))
+        check_gradients(weights, of_weights)
+        return own_loss, count_correct(logits, labels), of_weights
+
+    def of_piece(images: tf.Tensor, labels: Labels, batch_size: int, frozen: Collection[str]) -> Computed:
+        """Loss, correct answers and gradients of a piece of a batch, its shards side by side."""
+        cut = zip(tf.split(images, shards), _split(labels, shards), strict=True)
+        losses, correct, grads = zip(*(gradients(x, y, batch_size, frozen) for x, y in cut), strict=True)
+        return tf.add_n(losses), tf.add_n(correct), [tf.add_n(of_shards) for of_shards in zip(*grads, strict=True)]
+
+    def of_batch(images: tf.Tensor, labels: Labels, frozen: Collection[str]) -> Computed:
+        """The same of a whole batch, its pieces one after the other."""
+        batch_size = images.shape[0] * (1 if replicas is None else replicas.count)
+        if accumulate == 1:
+            return of_piece(images, labels, batch_size, frozen)
+        each = piece_size(images.shape[0], accumulate)
+        images, labels = _map(lambda x: tf.reshape(x, (accumulate, each, *x.shape[1:])), (images, labels))
+
+        def add_piece(i: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            of_one, correct, grads = of_piece(*_map(lambda x: x[i], (images, labels)), batch_size, frozen)
+            return i + 1, *(total + one for total, one in zip(sums, (of_one, correct, *grads), strict=True))
+
+        none = (tf.constant(0.0), tf.constant(0), *(tf.zeros_like(weight) for weight in trained(frozen).values()))
+        begun = (tf.constant(0), *none)
+        # One at a time: what a piece needs is free again before the next one begins.
+        _, own_loss, correct, *sums = tf.while_loop(
+            lambda i, *_: i < accumulate, add_piece, begun, parallel_iterations=1
+        )
+        return own_loss, correct, sums
+
+    def update(images: tf.Tensor, labels: Labels, frozen: Collection[str]) -> Updated:
+        computed = of_batch(images, labels, frozen)
+        own_loss, correct, sums = computed if replicas is None else replicas.added(computed, state.net)
+        with tf.control_dependencies([require_finite(sums, own_loss, state.step)]):
+            state.apply(dict(zip(trained(frozen), sums, strict=True)), frozen)
+        with tf.control_dependencies(sums):
+            return own_loss, correct, clock()
+
+    return update
 
 
 def frozen_rows(net: Chain, freeze: str | Iterable[str]) -> frozenset[str]:

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "files.h5": {"h5py"},
     "run.flags": {"absl"},
     "run.signals": {"socket"},
+    "train.cluster": {"socket"},  # whether the port of this worker is free
     "run.sweep": {"subprocess"},  # each run of a sweep is rawcnn itself, in a process of its own
 }
 FORBIDDEN_MODULES = PICKLES | RUNS | WEB | {"random", "keras", "tf_keras", "absl", "h5py", "torch", "secrets", "uuid"}
