@@ -92,7 +92,8 @@ def _check_stateless(x: tf.Tensor, what: str) -> None:
         return
     ops = x.graph.get_operations()
     for op in ops[ops.index(x.op) :]:
-        if op.type.startswith(("Assign", "Random")):
+        # Other replicas of a strategy, each on its device, are traced in turn with this one.
+        if op.device == x.op.device and op.type.startswith(("Assign", "Random")):
             raise UsageError(
                 f"recompute computes {what} twice, and a layer there has {op.type}, which must happen once: write it "
                 "as `once(...)` of rawcnn.layers.passes, as BatchNorm and Dropout do, or leave recompute out."

@@ -14,7 +14,7 @@ from rawcnn.train.cluster import EXAMPLE, Cluster, cluster_of
 from rawcnn.train.strategy import Replicas
 from tests.command import ROOT, environment
 
-TOLERANCE = 2e-4
+TOLERANCE = 2e-5
 """Relative, after six steps: rounding alone, which steps make larger."""
 
 
