@@ -1,7 +1,7 @@
-"""Packed images beside the folder that they come from: images/s, one after the other, and resident memory.
+"""Packed images against the folder that they come from: images/s, whether the batches are the same, resident memory.
 
-python -m benchmarks.packed --rounds=5                    # JPEG files of 500 x 375 and of 32 x 32
-python -m benchmarks.packed --memory                      # 1,000 and 100,000 files of 32 x 32
+python -m benchmarks.packed --rounds=5                    # speed and equality: JPEG files of 500 x 375 and of 32 x 32
+python -m benchmarks.packed --memory                      # memory: 1,000 and 100,000 files of 32 x 32
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import shlex
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import (
     Contender,
@@ -55,7 +57,11 @@ def contend(args: argparse.Namespace) -> None:
     opened, seconds_to_open = resident_mb(), time.perf_counter() - start
     steps = len(source) // args.batch_size
     crop = random_crop(SIZE / SCALED, mirror=False)
-    endless = iter(batches(source, args.batch_size, seed=0, crop=crop, size=args.size))
+    endless = iter(batches(source, args.batch_size, seed=0, crop=crop, size=args.size, start=args.start or 0))
+    if args.start is not None:
+        some = itertools.islice(endless, 2 * steps - args.start)
+        print(json.dumps({"steps": steps, "batches": [zlib.crc32(y.numpy(), zlib.crc32(x.numpy())) for x, y in some]}))
+        return
     seconds = []
     for _ in range(args.passes + 1):
         start = time.perf_counter()
@@ -110,6 +116,42 @@ def speed(directory: Path, args: argparse.Namespace) -> str:
     return "\n\n".join([HOW, markdown_table(("source", "images/s", "spread"), table), "\n".join(lines)])
 
 
+def equality(directory: Path, args: argparse.Namespace) -> str:
+    """Whether two epochs of batches are the same bit for bit, and a stream that resumes in the middle of an epoch."""
+
+    def checksums(kind: str, shape: str, start: int) -> dict[str, Any]:
+        command = (*row(kind, kind, directory / shape / kind, shape, args).command, f"--start={start}")
+        result = read_result(run_child(command, args.timeout), kind)
+        if "error" in result:
+            raise SystemExit(f"{kind}, {shape}: {result['error']}")
+        return result
+
+    lines = []
+    for shape in SHAPES:
+        folder, shards = (checksums(kind, shape, 0) for kind in KINDS)
+        start = folder["steps"] * 3 // 2  # in the middle of the second epoch
+        resumed = checksums("shards", shape, start)["batches"]
+        lines += [
+            f"* {len(folder['batches'])} batches of two epochs, folder and shards, {shape}: "
+            f"**{same(folder['batches'], shards['batches'])}**",
+            f"* the last {len(resumed)} of them, shards opened again at batch {start}, {shape}: "
+            f"**{same(folder['batches'][start:], resumed)}**",
+        ]
+    return "\n".join(lines)
+
+
+def same(wanted: list[int], got: list[int]) -> str:
+    """Whether all checksums are equal, in words.
+
+    >>> same([1, 2], [1, 2]), same([1, 2], [1, 3]), same([1], [1, 3])
+    ('all equal, bit for bit', 'batch 1 of them differs', 'not as many')
+    """
+    if len(wanted) != len(got) or not wanted:
+        return "not as many" if wanted or got else "no batches"
+    different = [k for k, (one, other) in enumerate(zip(wanted, got, strict=True)) if one != other]
+    return f"batch {different[0]} of them differs" if different else "all equal, bit for bit"
+
+
 def memory(directory: Path, args: argparse.Namespace) -> str:
     """A table: resident memory beyond that of TensorFlow alone, after opening and after one pass."""
     table = []
@@ -136,6 +178,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="*", default=MEMORY_FILES, help="how many images, for --memory")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that one process may take")
     parser.add_argument("--size", type=int, default=SIZE, help=argparse.SUPPRESS)
+    parser.add_argument("--start", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--data_dir", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--contender", choices=KINDS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -144,7 +187,11 @@ def main() -> None:
     command = shlex.join(["python", "-m", "benchmarks.packed", *sys.argv[1:]])
     print(f"Command: `{command}`\n\nMachine: {machine_line()}.\n", flush=True)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as directory:
-        print(memory(Path(directory), args) if args.memory else speed(Path(directory), args))
+        if args.memory:
+            print(memory(Path(directory), args))
+            return
+        print(f"{speed(Path(directory), args)}\n", flush=True)
+        print(equality(Path(directory), args))
 
 
 if __name__ == "__main__":
