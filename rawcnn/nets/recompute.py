@@ -75,9 +75,7 @@ def recomputed(run: Run, x: tf.Tensor, what: str) -> tf.Tensor:
                     y = run(again)
             _check_stateless(again, what)
             dx, *of_variables = tape.gradient(y, [again, *variables], dy)
-            with tf.control_dependencies(
-                of_variables
-            ):  # this segment is done before the one before it is computed again
+            with tf.control_dependencies(of_variables):  # done with this segment before another is computed again
                 dx = tf.identity(dx)
             return (dx, of_variables) if variables else dx
 
