@@ -191,7 +191,7 @@ def page(found: Sequence[Found]) -> str:
             "",
             *map(commands, ran),
             "",
-            "Not run yet:",
+            "Not run yet, for want of hours of a quiet machine of two cores:",
             "",
             *map(commands, others),
             "",
