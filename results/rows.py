@@ -89,7 +89,7 @@ ROWS = (
     Row(
         "cifar_basic", "`cifar_basic` on CIFAR-10, a course's recipe, 5 epochs", "66.57 (a course)", 75.0, 3,
         CIFAR, "cifar10", 5, FAST,
-        remark="An older run: 74.69, 3 seeds; in float32 74.99 (precision.md). To try on held-out images: mirror images.",
+        remark="Older: 74.69, 3 seeds; in float32 74.99 (precision.md). To try on held-out images: mirrored ones.",
     ),
     Row(
         "cifar_wide", "`cifar_wide` on CIFAR-10, a course's recipe, 5 epochs", "81.07 (a course)", 84.0, 3,
