@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rawcnn.report.markup import Markup, tag
 
 WIDTH, HEIGHT = 460, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 66, 24, 18, 40
 MOST_NAMES, LISTED = 25, 20
 """Classes of a confusion matrix that is a table, and mistakes in the list that stands for a larger one."""
 
@@ -33,10 +33,8 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
 class Axes:
     """A chart of x from `x[0]` to `x[1]` and y from `y[0]` to `y[1]`, filled element by element."""
 
-    def __init__(
-        self, x: tuple[float, float], y: tuple[float, float], labels: tuple[str, str], *, percent: bool = False
-    ):
-        self.x, self.y, self.labels, self.percent = x, y, labels, percent
+    def __init__(self, x: tuple[float, float], y: tuple[float, float], labels: tuple[str, str], *, percent: str = ""):
+        self.x, self.y, self.labels, self.percent = x, y, labels, percent  # which of "x" and "y" are in percent
         self.content: list[Markup] = []
         self.x_ticks: list[float] | None = None
 
@@ -72,12 +70,13 @@ class Axes:
         frame = []
         for y in nice_ticks(*self.y):
             left, top = self.at(self.x[0], y)
-            shown = f"{100 * y:g} %" if self.percent else f"{y:g}"
+            shown = f"{100 * y:g} %" if "y" in self.percent else f"{y:g}"
             frame.append(tag("line", x1=left, x2=WIDTH - RIGHT, y1=top, y2=top, class_="rule"))
             frame.append(tag("text", shown, x=LEFT - 6, y=top + 4, class_="tick", text_anchor="end"))
         for x in self.x_ticks if self.x_ticks is not None else nice_ticks(*self.x):
             left, top = self.at(x, self.y[0])
-            frame.append(tag("text", f"{x:g}", x=left, y=top + 16, class_="tick", text_anchor="middle"))
+            shown = f"{100 * x:g} %" if "x" in self.percent else f"{x:g}"
+            frame.append(tag("text", shown, x=left, y=top + 16, class_="tick", text_anchor="middle"))
         across, up = self.labels
         frame.append(tag("text", across, x=(WIDTH + LEFT) / 2, y=HEIGHT - 6, class_="axis", text_anchor="middle"))
         middle = (HEIGHT - BOTTOM + TOP) / 2
@@ -99,13 +98,13 @@ def curves(
     known = [y for ys in both.values() for y in ys if np.isfinite(y)] or [0.0, 1.0]
     if key == "accuracy":
         low, high = min(known), 1.0
-        low = chance if chance is not None and chance > low - 0.15 else low
+        low = min(low, chance) if chance is not None and chance > low - 0.15 else low
         y_range = (max(0.0, low - 0.05 * (high - low)), high)
     else:
         y_range = (0.0, max(known) * 1.05)
     first, last = epochs[0], epochs[-1]
     x_range = (first, last) if last > first else (first - 1, first + 1)
-    axes = Axes(x_range, y_range, ("epoch", key), percent=key == "accuracy")
+    axes = Axes(x_range, y_range, ("epoch", key), percent="y" if key == "accuracy" else "")
     axes.x_ticks = [x for x in nice_ticks(*x_range) if x == round(x) and first <= x <= last]
     if key == "accuracy" and chance is not None and y_range[0] <= chance:
         axes.line(x_range, (chance, chance), "chance")
@@ -126,7 +125,7 @@ def reliability(
     counts: NDArray[np.integer], confidence: NDArray[np.floating], accuracy: NDArray[np.floating]
 ) -> Markup:
     """The reliability diagram: accuracy of the images by how sure the net is; the diagonal is perfect calibration."""
-    axes, bins = Axes((0, 1), (0, 1), ("how sure the net is", "how often it is right"), percent=True), len(counts)
+    axes, bins = Axes((0, 1), (0, 1), ("how sure the net is", "how often it is right"), percent="xy"), len(counts)
     told = []
     for i in range(bins):
         if counts[i]:
@@ -135,7 +134,7 @@ def reliability(
             axes.bar(i / bins, (i + 1) / bins, float(accuracy[i]), "bar", words)
             x, y = axes.at((i + 0.5) / bins, float(accuracy[i]))
             axes.content.append(
-                tag("text", f"{counts[i]:,}", x=x, y=max(y - 4, 10), class_="note", text_anchor="middle")
+                tag("text", f"{counts[i]:,}", x=x, y=max(y - 4, 14), class_="note", text_anchor="middle")
             )
     axes.line((0, 1), (0, 1), "chance")
     return axes.svg("Reliability diagram: " + "; ".join(told))
@@ -171,8 +170,9 @@ def confusion(
     cells = confusion_cells(matrix, class_names, worst, most)
     if classes > most:
         return tag("ol", [tag("li", item) for item in cells], class_="errors")
-    head = tag("tr", tag("th", "true ↓ said →", scope="col"), [tag("th", name, scope="col") for name in class_names],
-               tag("th", "found", scope="col"))  # fmt: skip
+    corner = tag("th", tag("span", "true ↓"), " ", tag("span", "said →"), scope="col", class_="corner")
+    named = [tag("th", name, scope="col") for name in class_names]
+    head = tag("tr", corner, named, tag("th", "found", scope="col"))
     body = []
     for name, (*counts, found) in zip(class_names, cells, strict=True):
         row = [tag("td", words, class_=class_) for words, class_ in (cell.split(" ") for cell in counts)]

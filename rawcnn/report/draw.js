@@ -107,7 +107,8 @@ function makeSpecials() {
 function makeTable(index) {
   const row = lab.rows[index];
   const table = make("table", "connections");
-  table.append(make("caption", "", `${row.name}: which map (column) sees which map above it (row). The colour is how much it gets from there now.`));
+  const words = `${row.name}: which map (column) sees which map above it (row). The colour is how much it gets from there now.`;
+  table.setAttribute("aria-label", words);
   const head = make("tr", "", make("th"));
   row.table[0].forEach((_, k) => {
     const button = make("button", "", String(k));
@@ -122,7 +123,7 @@ function makeTable(index) {
     table.append(make("tr", "", make("th", "", String(c)), ...made));
     return made;
   });
-  document.getElementById("special").append(make("div", "scroll", table), make("div", "bitmaps"));
+  document.getElementById("special").append(make("p", "small", words), make("div", "scroll", table), make("div", "bitmaps"));
   return cells;
 }
 

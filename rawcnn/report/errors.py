@@ -95,8 +95,8 @@ def _mistake(
     if heat is not None:
         cam = images.overlaid(image, heat, LONGEST)
         parts.append(tag("img", src=cam, alt=f"Grad-CAM for {said}", class_="cam"))
-    told = f"{said}: {percent(p[pair.said])}, {true}: {percent(p[pair.true])}"
-    caption = tag("figcaption", told, tag("span", name, class_="file"))
+    told = [tag("span", percent(p[k]), class_="whole") for k in (pair.said, pair.true)]
+    caption = tag("figcaption", f"{said}: ", told[0], f", {true}: ", told[1], tag("span", name, class_="file"))
     return tag("figure", tag("div", parts, class_="twins"), caption)
 
 

@@ -7,9 +7,9 @@ function startFilm() {
   const lines = charts.map((chart) => {
     const line = chart.querySelector("line").cloneNode();
     line.setAttribute("class", "marker");
-    line.setAttribute("y1", 14);
+    line.setAttribute("y1", 18);
     line.setAttribute("y2", 210);
-    chart.append(line);
+    chart.insertBefore(line, chart.querySelector("polyline")); // below the curves
     return line;
   });
   const show = () => {

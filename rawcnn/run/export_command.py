@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rawcnn.run.classify import load_run
 from rawcnn.run.export import FORMATS, NAMES, export
 from rawcnn.run.flags import needed, no_words, read_flags
 from rawcnn.run.output import tell
@@ -33,6 +34,8 @@ def command(argv: list[str]) -> None:
     flags = ExportFlags(**told)
     no_words(words, "export")
     run = needed(flags.run)
+    if not Path(run).is_dir():
+        load_run(run)  # which says what is wrong with it
     path = Path(run, NAMES[flags.format]) if flags.out is None else Path(flags.out)
     done = export(run, path, format=flags.format, data_dir=flags.data_dir)
     tell(str(done))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rawcnn.data.datasets import DataSet, load_dataset
 from rawcnn.data.images.stream import EncodedSource
+from rawcnn.data.named import directory_of
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Labelled, Source
 from rawcnn.errors import RawcnnError, UsageError
@@ -69,6 +70,7 @@ def command(argv: list[str]) -> None:
     options: dict[str, Any] = {} if flags.validation is None else {"validation": flags.validation}
     options |= {"seed": flags.seed, "bad_images": flags.bad_images, "max_pixels": flags.max_pixels, "log": tell}
     if flags.dataset == "auto" and flags.data_dir is not None:
+        directory_of(flags.data_dir)  # which says what is wrong with it; a data set's name would be taken too
         data = load_dataset(flags.data_dir, class_names=flags.class_names, **options)
     else:
         data = load_dataset(flags.dataset, flags.data_dir, class_names=flags.class_names, **options)

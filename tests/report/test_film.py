@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from rawcnn.report import film
+from rawcnn.report.charts import BOTTOM, HEIGHT, TOP, curves
 from rawcnn.run.film import Frame
 
 NAMES = ("cat", "<b>dog")
@@ -59,3 +60,10 @@ def test_many_classes_are_a_list_of_mistakes(rng):
     listed = data["frames"][0]["confusion"]
     assert listed[0] == "2 x class 0, called class 1" and len(listed) == 20
     assert page.count("<li>") == 20
+
+
+def test_curves_stay_within_their_chart():
+    """Also a training accuracy that is below what guessing gives."""
+    rows = [{"epoch": 1, "train_accuracy": 0.45, "val_accuracy": 0.5}]
+    heights = [float(y) for y in re.findall(r'<circle cx="[^"]*" cy="([^"]*)"', curves(rows, "accuracy", 0.5))]
+    assert len(heights) >= 2 and min(heights) >= TOP and max(heights) <= HEIGHT - BOTTOM
