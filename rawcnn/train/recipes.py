@@ -108,6 +108,9 @@ _googlenet = Recipe(
     _imagenet, "momentum", 0.01, 64, schedule="staircase", head_weights={"aux1": 0.3, "aux2": 0.3},
     crop=area_crop(), central_fraction=STANDARD, augment=photometric, average=0.999,
 )  # fmt: skip
+_vgg_cifar = Recipe(
+    _cifar, "adam", 5e-4, 128, schedule="warmup_cosine", label_smoothing=0.1, augment=reflected_shift, alternate=True,
+)  # fmt: skip
 _dogs = Recipe(learning_rate=1e-4, batch_size=32, **_course)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
@@ -125,7 +128,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "alexnet_valid": {"course": Recipe(learning_rate=1e-4, batch_size=64, **_course)},
     "alexnet_dogs": {"course": _dogs},
     "alexnet_dogs_small": {"course": _dogs},
-    "vgg11": {"paper": _vgg, "course": _vgg_course},
+    "vgg11": {"paper": _vgg, "course": _vgg_course, "ours": _vgg_cifar},
     "vgg13": {"paper": _vgg, "course": _vgg_course},
     "vgg16c": {"paper": _vgg, "course": _vgg_course},
     "vgg16": {"paper": _vgg, "course": _vgg_course},
