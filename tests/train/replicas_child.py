@@ -36,20 +36,19 @@ def small_net():
 
 
 def lookahead(net):
-    return Lookahead(rc.Muon(net, 0.05, weight_decay=0.01), every=2)
+    return Lookahead(rc.Muon(net, 0.001, weight_decay=0.01), every=2)
 
 
 SMALL = {"batch_size": 16, "shards": 1}
 CASES = {
-    "lenet5": (lambda: rc.create_net("lenet5"), {"recipe": rc.recipe_of("lenet5"), "batch_size": 16, "shards": 1}, {}),
+    "lenet5": (lambda: rc.create_net("lenet5"), SMALL | {"recipe": rc.recipe_of("lenet5"), "accumulate": 2}, {}),
     "small": (small_net, SMALL | {"augment": rc.distort, "mixup": 0.4, "cutmix": 1.0}, {"average": 0.9}),
     "muon": (
         small_net,
         SMALL | {"shards": 2, "recompute": True, "optimizer": lookahead, "freeze": "conv1", "unfreeze_after": 1},
         {},
     ),
-    "pieces": (small_net, SMALL | {"accumulate": 2, "sync_batch_norm": False, "freeze": "bn1,drop,bn2"}, {}),
-    "own": (small_net, SMALL | {"sync_batch_norm": False}, {}),
+    "own": (small_net, SMALL | {"accumulate": 2, "sync_batch_norm": False}, {}),
 }
 """By name: the net, arguments of `fit`, and what differs from `Recipe()`."""
 
