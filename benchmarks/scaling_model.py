@@ -156,12 +156,13 @@ def child(args: argparse.Namespace) -> None:
 
     import tensorflow as tf
 
+    tf.config.threading.set_inter_op_parallelism_threads(4)  # with one, an all-reduce that waits may stop all others
     strategy = None
     if ports:
         ring = tf.distribute.experimental.CommunicationImplementation.RING
         options = tf.distribute.experimental.CommunicationOptions(implementation=ring)
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    result = measure_ring(strategy) if args.measure == "ring" else measure_step(strategy, args)
+    result = measure_ring(strategy, args.largest) if args.measure == "ring" else measure_step(strategy, args)
     if strategy is not None:  # a worker that leaves earlier would be taken for a dead one
         strategy.run(tf.function(all_reduced, autograph=False), args=(tf.ones(()),))
     print(json.dumps(result))
@@ -175,13 +176,13 @@ def all_reduced(x: Any) -> Any:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, here)
 
 
-def measure_ring(strategy: Any) -> dict[str, Any]:
-    """Median seconds of an all-reduce, for each of `RING_SIZES`."""
+def measure_ring(strategy: Any, largest: int) -> dict[str, Any]:
+    """Median seconds of an all-reduce, for each of `RING_SIZES` up to `largest` bytes."""
     import tensorflow as tf
 
     reduce = tf.function(lambda x: strategy.run(all_reduced, args=(x,)), autograph=False)
     timed = []
-    for size in RING_SIZES:
+    for size in (size for size in RING_SIZES if size <= largest):
         x = tf.ones(size // 4)
         assert float(reduce(x)[0]) == strategy.num_replicas_in_sync
         seconds = []
@@ -249,7 +250,8 @@ def free_ports(count: int) -> list[int]:
 def workers(count: int, measure: str, args: argparse.Namespace, net: str = "") -> list[dict[str, Any]]:
     """What `count` workers report that run at the same time. Raises `SystemExit` if one fails; none is left running."""
     ports = ",".join(map(str, free_ports(count))) if count > 1 else ""
-    same = [f"--nets={net}", f"--batch_size={args.batch_size}", f"--steps={args.steps}", f"--measure={measure}"]
+    same = [f"--{name}={getattr(args, name)}" for name in ("batch_size", "steps", "largest")]
+    same += [f"--nets={net}", f"--measure={measure}"]
     command = [sys.executable, "-m", "benchmarks.scaling_model", *same, f"--ports={ports}"]
     with ThreadPoolExecutor(count) as pool:
         done = list(pool.map(lambda k: run_child([*command, f"--child={k}"], args.timeout), range(count)))
@@ -307,6 +309,7 @@ def main() -> None:
     parser.add_argument("--images_per_second", type=float, help="speed of a worker of yours, instead of one core here")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that one process may take")
     parser.add_argument("--measure", choices=("ring", "compute", "step"), default="step", help=argparse.SUPPRESS)
+    parser.add_argument("--largest", type=int, default=RING_SIZES[-1], help="bytes of the largest all-reduce to time")
     parser.add_argument("--ports", default="", help=argparse.SUPPRESS)
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -85,7 +85,7 @@ def test_predictions_begin_with_one_worker_and_lose_some_with_each_doubling() ->
 
 @pytest.mark.slow
 def test_two_workers_reduce_and_train_and_leave_nothing_behind() -> None:
-    args = argparse.Namespace(batch_size=4, steps=2, timeout=120.0)
+    args = argparse.Namespace(batch_size=4, steps=2, largest=1 << 20, timeout=120.0)
     ring = Ring.fitted(model.workers(2, "ring", args)[0]["timed"])
     assert 1e6 < ring.bandwidth < 1e12 and 0 < ring.latency < 1 and math.isfinite(ring.bandwidth)
     one, other = model.workers(2, "step", args, "lenet5")
