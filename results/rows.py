@@ -109,8 +109,8 @@ ROWS = (
     Row(
         "alexnet_valid", "`alexnet_valid` on a tenth of CIFAR-10, a course's recipe", "10 (a course: it did not learn)",
         45.0, 1, ALEXNET, "cifar10", 15, (*FAST, "--sample=0.1"),
-        remark="About 10 minutes on a quiet machine (estimated). Why the course's net did not learn is not shown yet: the rate "
-        "is to be raised from 0.0001 to Adam's usual 0.001, which may be too much without batch normalisation.",
+        remark="About 10 minutes on a quiet machine (estimated). Why the course's net did not learn is not shown "
+        "yet: raise the rate from 0.0001 to Adam's usual 0.001, which may be too much without batch normalisation.",
     ),
     Row(
         "googlenet_dogs", "`googlenet` on 1,500 photos of dogs and cats", "65 (a course)", 78.0, 3, GOOGLENET, "folder",
