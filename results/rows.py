@@ -122,8 +122,11 @@ ROWS = (
         "alexnet_dogs", "`alexnet_dogs` on 1,500 photos of dogs and cats", "51 (a course)", 72.0, 3, ALEXNET, "folder",
         40, (*FAST, "--augment=trivial", "--validation=200"), remark=f"{PHOTOS} The flags were never tried.",
     ),
-    Row("vgg11", "`vgg11` on CIFAR-10 at 32 pixels", "92.9 to 93.3 (VGG16 with batch norm)", 88.0, 1, VGG, "cifar10",
-        40, (*FAST, "--input_size=32")),
+    Row(
+        "vgg11", "`vgg11` on CIFAR-10 at 32 pixels, a recipe of ours, 6 epochs", "92.9 to 93.3 (VGG16 with batch norm)",
+        88.0, 1, VGG, "cifar10", 6, (*FAST, "--recipe=ours", "--input_size=32"),
+        remark="The training accuracy was 78 % and still rising: the target needs more epochs.",
+    ),
 )  # fmt: skip
 
 OWED = (
