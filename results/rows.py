@@ -120,7 +120,9 @@ ROWS = (
     ),
     Row(
         "alexnet_dogs", "`alexnet_dogs` on 1,500 photos of dogs and cats", "51 (a course)", 72.0, 3, ALEXNET, "folder",
-        40, (*FAST, "--augment=trivial", "--validation=200"), remark=f"{PHOTOS} The flags were never tried.",
+        40, (*FAST, "--augment=trivial", "--validation=200"),
+        remark=f"{PHOTOS} The flags were never tried. Fine-tuned from CIFAR-10, `vgg11` reads 70.58 % of the same 502 "
+        "photos right, 3 seeds ([how](../docs/howto/fine-tune.md)).",
     ),
     Row(
         "vgg11", "`vgg11` on CIFAR-10 at 32 pixels, a recipe of ours, 6 epochs", "92.9 to 93.3 (VGG16 with batch norm)",
