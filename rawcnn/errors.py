@@ -50,10 +50,13 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     return f" Did you mean {plain[close[0]]!r}?" if close else ""
 
 
-def similar_path(path: Path) -> str:
-    """A question to append to an error about a `path` that does not exist, or "" where no neighbour has such a name."""
+def similar_path(path: Path, *, folder: bool = False) -> str:
+    """A question to append to an error about a `path` that does not exist, or "" where no neighbour has such a name.
+
+    With `folder` only folders are meant.
+    """
     try:
-        names = [one.name for one in path.parent.iterdir() if one.name != path.name]
+        names = [one.name for one in path.parent.iterdir() if one.name != path.name and (not folder or one.is_dir())]
     except OSError:
         return ""
     close = difflib.get_close_matches(path.name, names, n=1)

@@ -15,6 +15,7 @@ from rawcnn.nets.chain import Chain
 from rawcnn.nets.predictor import Predictor
 from rawcnn.nets.weights import assign
 from rawcnn.ops.fast.forms import chosen_for, in_use
+from rawcnn.run.directory import check_not_in_use
 from rawcnn.run.record import OWN_NET, Record, tested
 from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs, Seen
 
@@ -79,7 +80,8 @@ def load_run(directory: str | os.PathLike[str], net: Build = None) -> Classifier
     if found is None:
         what = "holds no checkpoint of rawcnn" if path.is_dir() else "does not exist"
         below = sorted(path.glob("*/ckpt-*.npz"))
-        meant = f" Did you mean {below[-1].parent}?" if below else similar_path(path)
+        meant = f" Did you mean {below[-1].parent}?" if below else similar_path(path, folder=True)
+        check_not_in_use(path)  # a run that still loads its data has no checkpoint yet
         raise RunError(f"{path} {what}.{meant} Train a net with rawcnn train --run={path}.")
     saved, record = found
     chain = _built(net, record, path)

@@ -38,8 +38,10 @@ class RunDir:
         self.path = Path(path)
         self._rows: list[dict[str, Any]] = []
         if resume and not (self.path / FLAGS).is_file() and not any(self.path.glob("ckpt-*.npz")):
+            check_not_in_use(self.path)  # a run that still loads its data has no files yet
             raise RunError(
-                f"{self.path} holds no run to resume.{similar_path(self.path)} Check --run, or leave --resume out."
+                f"{self.path} holds no run to resume.{similar_path(self.path, folder=True)} Check --run, or leave "
+                "--resume out."
             )
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:

@@ -14,9 +14,10 @@ from rawcnn.errors import RunError, UsageError
 from rawcnn.nets import NETS, input_shape
 from rawcnn.nets.inference import frozen
 from rawcnn.run import export as exporting
-from rawcnn.run.classify import Classifier
+from rawcnn.run.classify import Classifier, load_run
 from rawcnn.run.directory import RunDir
 from rawcnn.run.export import export
+from rawcnn.run.export_command import command
 from rawcnn.train.inputs import Inputs
 from tests.command import ROOT, environment
 from tests.nets.test_export import SMALL
@@ -146,6 +147,22 @@ def test_what_is_wrong_is_said_first(wrong, message, tmp_path, monkeypatch):
 def test_a_run_that_is_being_written_is_refused(tmp_path):
     with RunDir(tmp_path / "run"), pytest.raises(RunError, match=f"written by process {os.getpid()}: wait for its end"):
         export(tmp_path / "run", tmp_path / "net")
+
+
+def test_a_run_that_has_no_checkpoint_yet_is_not_called_empty(tmp_path):
+    """Its process is still loading the data. Files with a similar name are not runs."""
+    (tmp_path / "run.log").write_text("")
+    with RunDir(tmp_path / "run"):
+        for work in (lambda: load_run(tmp_path / "run"), lambda: RunDir(tmp_path / "run", resume=True)):
+            with pytest.raises(RunError, match=f"written by process {os.getpid()}: wait for its end"):
+                work()
+    with pytest.raises(RunError, match=r"run does not exist\. Train a net"):
+        load_run(tmp_path / "run")
+
+
+def test_the_command_names_a_run_that_does_not_exist(tmp_path):
+    with pytest.raises(RunError, match="nowhere does not exist"):
+        command(["rawcnn export", f"--run={tmp_path / 'nowhere'}"])
 
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):

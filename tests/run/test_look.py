@@ -8,7 +8,7 @@ from PIL import Image
 
 from rawcnn.data.datasets import DataSet, load_dataset
 from rawcnn.data.source import Source
-from rawcnn.errors import UsageError
+from rawcnn.errors import DataError, UsageError
 from rawcnn.run import look
 
 SIZES = ((30, 70), (70, 30), (50, 50), (130, 40))  # height, width
@@ -29,6 +29,13 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(photos):
     return load_dataset(photos, validation=0.25, log=lambda line: None)
+
+
+def test_a_folder_that_does_not_exist_is_said_so():
+    """Not taken for the name of a data set."""
+    for name in ("nowhere", "mnist"):
+        with pytest.raises(DataError, match=f"^{name} does not exist"):
+            look.command(["look", f"--data_dir={name}"])
 
 
 def test_the_command_says_what_there_is(photos, tmp_path, capsys):
