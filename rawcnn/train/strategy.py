@@ -11,6 +11,7 @@ replicas. The first replica's copy is the state that the caller has.
 """
 
 import copy
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -257,11 +258,10 @@ def _workers_named() -> Iterator[None]:
 
 def lost(error: tf.errors.OpError) -> RunError:
     """What to say where TensorFlow's `error` means that another worker is gone."""
-    lines = error.message.strip().splitlines() or [""]
-    which = next((line for line in lines if line.startswith("/job:")), lines[0]).partition(" [type")[0]
+    found = re.search(r"/job:\w+(/replica:\d+)?/task:(\d+)", error.message)
+    which = f"Worker {found[2]}" if found else "Another worker"
     return RunError(
-        f"Another worker is gone ({which}). All that was saved is still there: start all workers again, a run with "
-        "--resume."
+        f"{which} is gone. All that was saved is still there: start all workers again, a run with --resume."
     )
 
 

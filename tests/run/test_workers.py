@@ -80,7 +80,7 @@ def test_stopped_killed_and_resumed_two_workers_end_as_two_undisturbed_ones(home
     worker.kill()
     _, err = end(chief, 2)
     assert time.monotonic() - began < WITHIN
-    assert "Another worker is gone" in err and "--resume" in err
+    assert " is gone. All that was saved is still there" in err and "--resume" in err
     worker.communicate()
 
     for process in begin(f"--run={run}", "--resume"):
