@@ -5,6 +5,7 @@ classifier is made for the maps that there are, so that small images serve too.
 """
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
@@ -45,7 +46,7 @@ def alexnet(side: int, classes: int) -> nn.Module:
     return _net(features, classifier)
 
 
-def _net(features, classifier) -> nn.Module:
+def _net(features: Any, classifier: Any) -> nn.Module:
     rows = OrderedDict(features=nn.Sequential(*features))
     if classifier:
         rows |= {"avgpool": nn.Flatten(), "classifier": nn.Sequential(*classifier)}
