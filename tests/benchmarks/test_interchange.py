@@ -5,6 +5,8 @@ import pytest
 from benchmarks import interchange
 from rawcnn.nets import NETS
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras
+
 
 def test_each_name_is_a_net():
     assert set(interchange.SMALL) <= set(NETS)
