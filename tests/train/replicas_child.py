@@ -15,8 +15,6 @@ from rawcnn.errors import UsageError
 from rawcnn.train.lookahead import Lookahead
 from rawcnn.train.strategy import Replicas
 
-COUNT = int(sys.argv[1])
-
 
 def small_net():
     """Batch normalisation, dropout and a head, of 12 x 12 pixels."""
@@ -89,7 +87,7 @@ def copies_differ(strategy):
     finally:
         Replicas.of = kept
     first, *others = (rc.named_variables(state) for state in made)
-    assert len(others) == COUNT - 1
+    assert len(others) == strategy.num_replicas_in_sync - 1 > 0
     still = [n for n, v in first.items() if n.endswith("moving_mean") and not np.all(v.numpy())]
     return still + [n for other in others for n, v in other.items() if not np.array_equal(v.numpy(), first[n].numpy())]
 
@@ -103,12 +101,12 @@ def error_of(**told):
     return ""
 
 
-def main():
+def main(count):
     tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * COUNT
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * count
     )
     rc.one_thread_per_op(2)
-    if COUNT == 4:
+    if count == 4:
         found = {name: {"4": trained(name, "mirrored")} for name in ("lenet5", "small")}
     else:
         cases = [name for name in CASES if name != "own"]
@@ -119,4 +117,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))
