@@ -177,8 +177,8 @@ def test_grad_cam_in_bfloat16_is_computed_in_float32():
     [
         ([0], None, "a class 0 ... 9 for each of 2 images"),
         ([0, 10], None, "a class 0 ... 9"),
-        ([0, 1], "f6", "'f6' is none"),
-        ([0, 1], "c9", "'c9' is none"),
+        ([0, 1], "f6", "which 'f6' does not have"),
+        ([0, 1], "c9", "which 'c9' does not have"),
     ],
 )
 def test_grad_cam_refuses(classes, at, message):
