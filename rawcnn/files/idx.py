@@ -69,8 +69,8 @@ def read_idx_pair(
     """Read a file of grey images and the file of their labels.
 
     Returns the images, uint8 `[N, H, W, 1]` in 0..255, and the labels, int32 `[N]` in 0..num_classes - 1.
-    Raises `DataError` if either file is unfit (see `read_idx`), if there is no image at all, if the counts differ, or
-    if a label is out of range.
+    Raises `DataError` if either file is unfit (see `read_idx`), if they hold no image, if the counts differ, or if a
+    label is out of range.
     """
     images = read_idx(images_path, ndim=3)
     labels = read_idx(labels_path, ndim=1)

@@ -17,7 +17,7 @@ from rawcnn.nets.weights import assign
 from rawcnn.ops.fast.forms import chosen_for, in_use
 from rawcnn.run.directory import check_not_in_use
 from rawcnn.run.record import OWN_NET, Record, tested
-from rawcnn.train.inputs import EVALUATED_AT_ONCE, Inputs, Seen
+from rawcnn.train.inputs import Inputs, Seen, images_at_once
 
 Build = Chain | Callable[[], Chain] | None
 
@@ -62,7 +62,7 @@ class Classifier:
 
     def _blocks(self, images: np.ndarray) -> Iterator[np.ndarray]:
         height, width, _ = self.image_shape
-        count = max(1, min(1000, EVALUATED_AT_ONCE // (height * width)))
+        count = images_at_once(height * width)
         return (images[first : first + count] for first in range(0, len(images), count))
 
 

@@ -29,8 +29,13 @@ from rawcnn.train.recipes import Recipe
 
 CROPS = ("1", "6", "10", "144", "dense")
 FIRST = 5000  # images, of which rows that are computed from data need no more
-EVALUATED_AT_ONCE = 80 * 224 * 224  # pixels; and no more than 1,000 images
+EVALUATED_AT_ONCE = 80 * 224 * 224  # pixels
 INVERTED = "inverted, because the net learnt from light things on dark ground, and this picture's border is light"
+
+
+def images_at_once(pixels: int) -> int:
+    """How many images of so many `pixels`, all their views counted, are tested in one call: 1 ... 1,000."""
+    return max(1, min(1000, EVALUATED_AT_ONCE // pixels))
 
 
 class Seen(NamedTuple):
@@ -166,7 +171,7 @@ class Inputs:
             apply, views = partial(six_view_logits, net), 6
         elif crops != "1":
             crop, views = protocol(crops, fraction), int(crops)
-        largest = max(1, min(1000, EVALUATED_AT_ONCE // (size * size * views)))
+        largest = images_at_once(size * size * views)
         step = make_eval_step(apply, loss, preprocess, shards=shards)
 
         def judge(source: Labelled) -> Evaluation:
