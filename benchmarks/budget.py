@@ -4,7 +4,7 @@ python -m benchmarks.budget --net=alexnet_bn --batch_size=128 --precision=bfloat
 
 Ops run one after the other here, each on all cores (on one, where a net's ops are small), so that their times add up to
 the step's. A net that computes parts of a batch side by side is traced with one part. An op of a faster form's gradient
-(`rawcnn/faster.py`) has no row's name, and counts by its type alone.
+(`rawcnn/ops/fast`) has no row's name, and counts by its type alone.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=128, help="images per step")
     parser.add_argument("--precision", choices=precision.NAMES, default="auto", help="of the computation")
     parser.add_argument("--steps", type=int, default=3, help="steps to trace")
-    parser.add_argument("--plain", default="", help="faster forms to leave out, or all; see rawcnn/forms.py")
+    parser.add_argument("--plain", default="", help="faster forms to leave out, or all; see rawcnn/ops/fast/forms.py")
     args = parser.parse_args()
     args.images = 0
     print(f"# The budget of one step: {args.net}, batch {args.batch_size}, {args.precision}\n")

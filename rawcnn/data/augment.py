@@ -217,6 +217,26 @@ def in_turn(*augments: Augment) -> Augment:
     return augment
 
 
+def first_batches(augment: Augment, count: int) -> Augment:
+    """`augment` for the first `count` batches of a training; the images of all later ones stay as they are.
+
+    So a net sees at last what it will be tested on (Ge et al. 2021, "YOLOX", section 2.1, ends strong augmentation 15
+    epochs before the training). The seed that `rawcnn.data.batches` gives is (a constant, the number of the batch).
+
+    >>> half = first_batches(lambda images, seed: images / 2, count=100)
+    >>> [half(tf.constant([8.0]), tf.constant([7, number], tf.int64)).numpy().item() for number in (99, 100)]
+    [4.0, 8.0]
+    """
+
+    def until_then(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        def changed() -> tf.Tensor:
+            return tf.cast(augment(images, seed), tf.float32)
+
+        return tf.cond(seed[1] < count, changed, lambda: tf.cast(images, tf.float32))
+
+    return until_then
+
+
 def reflected_shift(images: tf.Tensor, seed: tf.Tensor, most: int = 2) -> tf.Tensor:
     """Move each image by up to `most` whole pixels each way; what moves in is reflected. `[N, H, W, C]`, any dtype.
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from rawcnn.errors import UsageError
 from rawcnn.report.write import write_report
+from rawcnn.run.fields import FIRST, setting
 from rawcnn.run.flags import needed, no_words, read_flags
 from rawcnn.run.output import tell
-from rawcnn.run.settings import FIRST, setting
 
 USAGE = (
     "usage: rawcnn report --run=DIR\n"

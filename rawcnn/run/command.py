@@ -17,11 +17,11 @@ from rawcnn.ops.fast import forms
 from rawcnn.run import cli, doctor, export_command, find_rate, look, pack_command, pictures, sweep
 from rawcnn.run.classify import Classifier, load_run
 from rawcnn.run.ending import weights_in_words
+from rawcnn.run.fields import FIRST, TRAINING, check_all, setting
 from rawcnn.run.flags import HelpAsked, needed, no_words, read_flags
 from rawcnn.run.given import data_of
 from rawcnn.run.output import tell
 from rawcnn.run.plan import recipe_for
-from rawcnn.run.settings import FIRST, TRAINING, check_all, setting
 from rawcnn.train.inputs import CROPS
 from rawcnn.train.losses import LOSSES
 

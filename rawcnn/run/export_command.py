@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rawcnn.run.classify import load_run
 from rawcnn.run.export import FORMATS, NAMES, export
+from rawcnn.run.fields import FIRST, setting
 from rawcnn.run.flags import needed, no_words, read_flags
 from rawcnn.run.output import tell
-from rawcnn.run.settings import FIRST, setting
 
 USAGE = (
     "usage: rawcnn export --run=DIR [--format=saved_model|onnx|tflite] [--out=PATH]\n"

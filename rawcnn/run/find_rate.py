@@ -8,12 +8,13 @@ import numpy as np
 
 from rawcnn.errors import RawcnnError, UsageError
 from rawcnn.run import opening
+from rawcnn.run.fields import FIRST, check_all, setting
 from rawcnn.run.figures import BLUE, GREY, INK, VERMILION, StrPath, new_figure, save
 from rawcnn.run.flags import read_flags
 from rawcnn.run.given import data_of
 from rawcnn.run.output import tell
 from rawcnn.run.plan import plan, recipe_for, settle
-from rawcnn.run.settings import FIRST, Settings, check_all, setting
+from rawcnn.run.settings import Settings
 from rawcnn.train.find_rate import FEWEST, HIGHEST, LOWEST, STEPS, RateTest, follow, rising
 from rawcnn.train.schedules import exponential
 from rawcnn.train.strategy import MULTI_WORKER

@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 
 from rawcnn.errors import UsageError, did_you_mean
-from rawcnn.run.settings import GROUPS, OTHER_NAMES, WORDS, checked, kind_of, parse
+from rawcnn.run.fields import GROUPS, OTHER_NAMES, WORDS, checked, kind_of, parse
 
 HINTS = {name: f"--{ours}" for name, ours in OTHER_NAMES.items()} | {
     "finetune": "--weights and --freeze",

@@ -15,11 +15,12 @@ from rawcnn.data.named import directory_of
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Labelled, Source
 from rawcnn.errors import RawcnnError, UsageError
+from rawcnn.run.fields import FIRST, check_all, setting
 from rawcnn.run.figures import BLUE, GREY, INK, VERMILION, StrPath, new_figure, save, short, show
 from rawcnn.run.flags import read_flags
 from rawcnn.run.output import tell
 from rawcnn.run.progress import columns_of, wrapped
-from rawcnn.run.settings import FIRST, Settings, check_all, setting
+from rawcnn.run.settings import Settings
 from rawcnn.train.inputs import Inputs
 from rawcnn.train.recipes import Recipe
 

@@ -111,7 +111,9 @@ def _besides(now: Settings) -> list[str]:
     told = ", ".join(words for words, on in what.items() if on)
     pieces = f"each batch in {now.accumulate} pieces of {(now.batch_size or 0) // now.accumulate}, one after the other"
     again = "most rows are computed a second time on the way back (recompute)"
-    told_of = ((f"training images: {told}", told), (pieces, now.accumulate > 1), (again, now.recompute))
+    ends = f"training images stay as they are after epoch {now.augment_epochs}"
+    changed = (f"training images: {told}", told), (ends, now.augment_epochs)
+    told_of = (*changed, (pieces, now.accumulate > 1), (again, now.recompute))
     return [line for line, on in told_of if on]
 
 

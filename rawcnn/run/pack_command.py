@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from rawcnn.data.images.headers import MAX_PIXELS
 from rawcnn.data.packed.pack import SHARD_MEGABYTES, pack
 from rawcnn.errors import UsageError
+from rawcnn.run.fields import DATA, FIRST, check_all, setting
 from rawcnn.run.flags import no_words, read_flags
 from rawcnn.run.output import tell
-from rawcnn.run.settings import DATA, FIRST, check_all, setting
 
 USAGE = (
     "usage: rawcnn pack --data_dir=DIR --out=DIR\n"

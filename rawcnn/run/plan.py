@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from rawcnn.data.augment import distort
+from rawcnn.data.augment import distort, first_batches
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.preprocess import Preprocess
-from rawcnn.data.source import Labelled
+from rawcnn.data.source import Augment, Labelled
 from rawcnn.errors import UsageError, did_you_mean
 from rawcnn.machine import cores, shards_of
 from rawcnn.nets import NETS, input_shape, precision
@@ -139,10 +139,12 @@ def plan(
         balanced=settings.balanced_sampling,
         accumulate=settings.accumulate,
     )
+    per_epoch = steps_per_epoch(data.train, batch_size)
+    if settings.augment_epochs:
+        more = replace(more, augment=_ending(more.augment, settings.augment_epochs, per_epoch))
     shards = shards or shards_for(settings, recipe, replicas)
     if replicas is not None:
         replicas.prepare(net, batch_size, settings.accumulate, shards, sync_batch_norm=settings.sync_batch_norm)
-    per_epoch = steps_per_epoch(data.train, batch_size)
     schedule = SCHEDULES[_set(settings.schedule)](rate, settings.epochs * per_epoch, per_epoch)
     state = _state(settings, recipe, net, schedule, per_epoch, pretrained.rows)
     train_step = make_train_step(
@@ -163,6 +165,16 @@ def plan(
         settings, recipe, net, inputs, state, schedule, train_step, validate, test, shards, per_epoch, more, pretrained,
         replicas,
     )  # fmt: skip
+
+
+def _ending(augment: Augment | None, epochs: int, per_epoch: int) -> Augment:
+    """`augment` for so many epochs. Raises `UsageError` if there is none."""
+    if augment is None:
+        raise UsageError(
+            f"augment_epochs={epochs} says how long training images are changed, but nothing changes them: add "
+            "distort, augment or erase, or leave augment_epochs out."
+        )
+    return first_batches(augment, epochs * per_epoch)
 
 
 def _state(

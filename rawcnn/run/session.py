@@ -15,11 +15,12 @@ from rawcnn.run import opening, pretrained, signals, workers
 from rawcnn.run.directory import FLAGS, RunDir, read_flags, unused_name
 from rawcnn.run.ending import Result
 from rawcnn.run.epochs import Session
+from rawcnn.run.fields import check_names, parse
 from rawcnn.run.given import Data, data_of
 from rawcnn.run.output import tell
 from rawcnn.run.plan import plan, recipe_for, settle
 from rawcnn.run.record import OWN_NET, Epoch, Record
-from rawcnn.run.settings import NAMES, Settings, Where, check_names, parse, resumed
+from rawcnn.run.settings import NAMES, Settings, Where, resumed
 from rawcnn.train import checkpoints
 from rawcnn.train.checks import check_takes_images
 from rawcnn.train.cluster import cluster_of

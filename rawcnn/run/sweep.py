@@ -21,11 +21,12 @@ from pathlib import Path
 from rawcnn.errors import RawcnnError, RunError, UsageError
 from rawcnn.files.whole import whole_file
 from rawcnn.run import cli, directory
+from rawcnn.run.fields import FIRST, info_of, kind_of, parse, setting
 from rawcnn.run.flags import read_flags
 from rawcnn.run.output import tell
 from rawcnn.run.plan import recipe_for, settle
 from rawcnn.run.record import Record
-from rawcnn.run.settings import FIRST, NAMES, Settings, info_of, kind_of, parse, setting
+from rawcnn.run.settings import NAMES, Settings
 from rawcnn.run.sweep_table import PICTURE, TABLE, Row, by_setting, groups, line, save_picture, table, write_csv
 from rawcnn.train import checkpoints
 from rawcnn.train.strategy import MULTI_WORKER

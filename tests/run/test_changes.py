@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from rawcnn.data.batches import batches
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.mixing import Mixed
 from rawcnn.data.source import Source
@@ -27,7 +28,7 @@ from rawcnn.train.recipes import Recipe
 NAMES = ("many", "few", "fewest")
 ALL = {
     "augment": "trivial", "erase": 0.25, "mixup": 0.2, "cutmix": 1.0, "balanced_sampling": True, "accumulate": 2,
-    "recompute": True, "batch_size": 16, "epochs": 2, "save_every": 2,
+    "recompute": True, "batch_size": 16, "epochs": 2, "save_every": 2, "augment_epochs": 1,
 }  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def test_a_run_says_keeps_and_resumes_all_of_it(data, weights, tmp_path, capsys)
     said = capsys.readouterr().out
     for line in (
         "training images: changed by TrivialAugment, a rectangle erased in 25%, mixup (alpha 0.2), CutMix (alpha 1)",
+        "training images stay as they are after epoch 1",
         "each batch in 2 pieces of 8, one after the other",
         "most rows are computed a second time on the way back (recompute)",
         "class weights 1 to 4 in the training loss; validation and test losses have none",
@@ -146,12 +148,23 @@ def test_the_picture_of_training_images_shows_them_mixed(data):
     np.testing.assert_array_equal(larger, np.roll(labels, -1))
 
 
+def test_images_are_changed_in_the_first_epochs_only(data):
+    """Where erasing covers a part of every image, none of the last epoch has a pixel that its source has not."""
+    settings = Settings("own", epochs=2, batch_size=24, erase=1.0, augment_epochs=1)
+    ready = plan(settings, DataSet("x", *data), net=build())
+    known = {image.tobytes() for image in data[0].images.astype(np.float32)}
+    read = batches(data[0], 24, seed=0, augment=ready.changes.augment).take(2 * ready.per_epoch)
+    unchanged = [sum(image.numpy().tobytes() in known for image in images) for images, _ in read]
+    assert unchanged == [0] * ready.per_epoch + [24] * ready.per_epoch
+
+
 @pytest.mark.parametrize(
     ("told", "message"),
     [
         ({"mixup": 0.2}, "mixup makes images of two classes, and the loss rbf_map compares with the bitmap of one"),
         ({"accumulate": 7}, "A batch of 64 images cannot be cut into 7 equal pieces"),
         ({"class_weights": "nowhere.txt"}, "nowhere.txt cannot be read"),
+        ({"augment_epochs": 3}, "augment_epochs=3 says how long training images are changed, but nothing changes them"),
         ({"class_weights": "balanced", "balanced_sampling": True}, "both make up for the same thing"),
     ],
 )

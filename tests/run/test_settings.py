@@ -9,11 +9,12 @@ import pytest
 
 from rawcnn.errors import RunError, UsageError
 from rawcnn.run.directory import RunDir, read_flags
+from rawcnn.run.fields import GROUPS, parse
 from rawcnn.run.flags import HelpAsked
 from rawcnn.run.flags import read_flags as parse_flags
 from rawcnn.run.given import data_of
 from rawcnn.run.session import settings_of
-from rawcnn.run.settings import GROUPS, MAY_CHANGE, NAMES, Settings, Where, parse, resumed
+from rawcnn.run.settings import MAY_CHANGE, NAMES, Settings, Where, resumed
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_help_begins_with_what_everyone_needs():
     ("group", "flags"),
     [
         ("Fine-tuning", "weights freeze unfreeze_after loaded_rate_factor"),
-        ("Changing and mixing training images", "distort augment erase mixup cutmix"),
+        ("Changing and mixing training images", "distort augment augment_epochs erase mixup cutmix"),
         ("Classes of unequal size", "balanced_sampling class_weights"),
     ],
 )
