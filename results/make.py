@@ -1,6 +1,6 @@
 """The table of results, made from logs: what was trained, next to what papers and courses report.
 
-python results/make.py                      # write results/README.md, and the results section of README.md
+python results/make.py           # write results/README.md, the results section of README.md, and accuracy.png
 python results/make.py --check              # fail if they do not say what the logs say
 python results/make.py --train=cifar_fast --seeds=5 --data=DIR     # train a row's seeds, and keep their logs
 
@@ -35,9 +35,11 @@ sys.path.insert(0, str(ROOT))
 import rawcnn  # noqa: E402
 from benchmarks.finetune import chosen_photos  # noqa: E402
 from benchmarks.harness import QUIET, busy_seconds, machine_line, markdown_table, others_share  # noqa: E402
+from results import picture  # noqa: E402
 from results.rows import DATA, OWED, ROWS, Row  # noqa: E402
 
 LOGS, PAGE, README = ROOT / "results/logs", ROOT / "results/README.md", ROOT / "README.md"
+PICTURE, RACES = ROOT / "results/accuracy.png", ROOT / "results/races"
 BEGIN, END = "<!-- results: made by results/make.py -->", "<!-- end of results -->"
 KEPT = ("flags.txt", "history.jsonl", "curves.png")
 ACCURACY = re.compile(r"^test accuracy (\d+\.\d+)%$", re.MULTILINE)
@@ -234,6 +236,15 @@ def differing(files: dict[Path, str]) -> list[Path]:
     return [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
 
 
+def curves(logs: Path = LOGS, races: Path = RACES) -> list[picture.Curve]:
+    """What the picture shows: seed 0 of each row on CIFAR-10, and Keras in each race to an accuracy."""
+    folders = [(row, logs / row.name / "seed0") for row in ROWS if row.dataset == "cifar10"]
+    found = [picture.of_log(row.name, folder, row.crops) for row, folder in folders if folder.is_dir()]
+    return [curve for curve in found if curve] + [
+        curve for race in sorted(races.glob("*.json")) for curve in picture.of_race(race)
+    ]
+
+
 # Training -------------------------------------------------------------------------------------------------------------
 
 
@@ -345,14 +356,18 @@ def main() -> None:
     if args.train:
         row = next(row for row in ROWS if row.name == args.train)
         train_seeds(row, args.seeds, args.data.resolve(), args.runs.resolve())
-    files = wanted()
+    files, shown = wanted(), curves()
+    drawn = picture.says(PICTURE) == picture.drawn_from(shown)
     if args.check:
-        if wrong := differing(files):
+        if wrong := [*differing(files), *([] if drawn else [PICTURE])]:
             raise SystemExit(f"{', '.join(map(str, wrong))} does not say what the logs say: run results/make.py.")
         return
     for path in differing(files):
         path.write_text(files[path], "utf-8")
         print(f"{path} is written", file=sys.stderr)
+    if not drawn:
+        picture.save(shown, PICTURE)
+        print(f"{PICTURE} is drawn", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from rawcnn.run.flags import read_flags
 from rawcnn.run.plan import recipe_for
 from rawcnn.run.settings import Settings
-from results import make, rows
+from results import make, picture, rows
 from tests.command import ROOT
 
 ROW = rows.Row("mine", "`lenet5` on MNIST", "99 (a paper)", 98.0, 2, "e.py", "mnist", 2, ("--average=0.5",), ("6",))
@@ -34,6 +34,36 @@ def test_pages_say_what_the_logs_say():
     """`python results/make.py --check`."""
     wrong = make.differing(make.wanted())
     assert not wrong, f"{wrong}: run python results/make.py"
+
+
+def test_the_picture_shows_what_the_logs_say():
+    """The numbers that the committed picture was drawn from."""
+    assert picture.says(make.PICTURE) == picture.drawn_from(make.curves()), "run python results/make.py"
+
+
+def test_curves_by_hand(tmp_path):
+    """Minutes add up, and the test accuracy is that of the row's protocol; a run without minutes has no curve."""
+    write(tmp_path, 0, 98.5, seconds=90.0)
+    folder = tmp_path / "mine/seed0"
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    history = [
+        json.loads(line) | {"val_accuracy": accuracy} for line, accuracy in zip(lines, (0.5, 0.755), strict=True)
+    ]
+    (folder / "history.jsonl").write_text("\n".join(map(json.dumps, history)))
+    curve = picture.of_log("mine", folder, "6")
+    assert curve == ("mine", (1.5, 3.0), (50.0, 75.5), 99.5, 3.0)
+    (folder / "history.jsonl").write_text('{"epoch": 1}')
+    assert picture.of_log("mine", folder, "6") is None
+
+    race = {"command": ["--net=cifar_wide"], "keras": [{"epoch": 1, "seconds": 150.0, "accuracy": 61.5}]}
+    (tmp_path / "race.json").write_text(json.dumps(race))
+    (keras,) = picture.of_race(tmp_path / "race.json")
+    assert keras == ("cifar_wide, Keras", (2.5,), (61.5,), None, 0.0)
+
+    path = tmp_path / "a.png"
+    assert picture.says(path) is None
+    picture.save([curve, keras], path)
+    assert picture.says(path) == picture.drawn_from([curve, keras]) != picture.drawn_from([curve])
 
 
 def test_figures_by_hand(tmp_path):

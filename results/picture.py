@@ -1,0 +1,110 @@
+"""Accuracy against minutes on CIFAR-10, from the logs: rawcnn's rows, Keras where it was raced, and courses."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from rawcnn.run.figures import BLUE, DPI, GREY, INK, VERMILION, new_figure, png_of
+
+KEY = "rawcnn:curves"
+"""The text chunk of the PNG that holds what is drawn, so that a check needs no pixels."""
+
+COLOURS = (BLUE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+COURSES = (  # minutes, accuracy in %, whose
+    (5 * 111 / 60, 81.07, "cifar_wide, a course, GTX 1660 SUPER"),
+    (40 * 72 / 60, 80.62, "alexnet_bn, a course, cloud GPU"),
+)
+
+
+class Curve(NamedTuple):
+    """Held-out accuracies in % by minutes of training; `test` is that of the test images at the end, if known."""
+
+    name: str
+    minutes: tuple[float, ...]
+    held_out: tuple[float, ...]
+    test: float | None = None
+    end: float = 0.0
+
+
+def of_log(name: str, folder: Path, crops: str) -> Curve | None:
+    """The curve of a run that is kept in `folder`; None if it did not write its minutes down."""
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text("utf-8").splitlines()]
+    if not all("seconds" in epoch for epoch in history):
+        return None
+    minutes, so_far = [], 0.0
+    for epoch in history:
+        so_far += epoch["seconds"] / 60
+        minutes.append(round(so_far, 2))
+    held_out = [epoch.get("val_accuracy") for epoch in history]
+    known = () if None in held_out else tuple(round(100 * accuracy, 2) for accuracy in held_out)
+    test = json.loads((folder / "result.json").read_text("utf-8"))["test_accuracy"][crops]
+    return Curve(name, tuple(minutes) if known else (), known, test, minutes[-1])
+
+
+def of_race(path: Path) -> list[Curve]:
+    """Keras's curve in a file that `benchmarks.time_to_accuracy --out` wrote."""
+    race = json.loads(path.read_text("utf-8"))
+    net = next(flag.partition("=")[2] for flag in race["command"] if flag.startswith("--net="))
+    minutes = tuple(round(epoch["seconds"] / 60, 2) for epoch in race["keras"])
+    return [Curve(f"{net}, Keras", minutes, tuple(epoch["accuracy"] for epoch in race["keras"]))]
+
+
+def drawn_from(curves: Iterable[Curve]) -> str:
+    """What the picture says, as text."""
+    return json.dumps([curve._asdict() for curve in curves] + [list(course) for course in COURSES])
+
+
+def says(path: Path) -> str | None:
+    """What the picture at `path` was drawn from; None if there is none."""
+    if not path.is_file():
+        return None
+    with Image.open(path) as image:
+        return dict(getattr(image, "text", {})).get(KEY)
+
+
+def save(curves: Iterable[Curve], path: Path) -> None:
+    """Draw the picture."""
+    curves = list(curves)
+    figure = new_figure(10, 5.6, "CIFAR-10 on two cores: accuracy against minutes of training")
+    axes = figure.subplots()
+    for number, curve in enumerate(curves):
+        _draw(axes, curve, number)
+    for minutes, accuracy, whose in COURSES:
+        axes.plot(minutes, accuracy, "*", color=GREY, markersize=13)
+        axes.annotate(whose, (minutes, accuracy), (7, -12), textcoords="offset points", color=GREY, fontsize=9)
+    axes.set_xscale("log")
+    ticks = [1, 2, 5, 10, 20, 50, 100, 200]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(1, 2.5 * max(minutes for minutes in (*(curve.end for curve in curves), *(c[0] for c in COURSES))))
+    axes.set_xlabel("minutes of training, on a logarithmic scale")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_ylim(bottom=40)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.plot([], [], "o-", color=INK, label="held-out images, after each epoch")
+    axes.plot([], [], "D", color=INK, label="test images, at the end")
+    axes.plot([], [], "*", color=GREY, markersize=11, label="test images, as a course reports")
+    axes.legend(loc="lower right", frameon=False)
+    info = PngInfo()
+    info.add_text(KEY, drawn_from(curves))
+    with Image.open(io.BytesIO(png_of(figure))) as image:
+        image.save(path, pnginfo=info, dpi=(DPI, DPI))
+
+
+def _draw(axes: Any, curve: Curve, number: int) -> None:
+    colour = VERMILION if curve.name.endswith("Keras") else COLOURS[number % len(COLOURS)]
+    end = (curve.end, curve.test)
+    if curve.held_out:
+        axes.plot(curve.minutes, curve.held_out, "o-", color=colour, markersize=4)
+        end = (curve.minutes[-1], curve.held_out[-1]) if curve.test is None else end
+    if curve.test is not None:
+        axes.plot(*end, "D", color=colour, markersize=7)
+    axes.annotate(curve.name, end, (7, 4), textcoords="offset points", color=colour, fontsize=10)
