@@ -143,7 +143,10 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "vgg19_bn": {"course": _vgg_course},
     "googlenet": {"paper": _googlenet},
     "googlenet_dogs": {"course": _dogs},
-    "cifar_basic": {"course": Recipe(learning_rate=0.001, batch_size=64, bfloat16_cost=0.3, **_course)},
+    "cifar_basic": {
+        "course": Recipe(learning_rate=0.001, batch_size=64, bfloat16_cost=0.3, **_course),
+        "ours": Recipe(_cifar, "adam", 0.001, 64, alternate=True),
+    },
     "cifar_fast": {
         # 94 % in 10 epochs: see docs/cifar-fast.md. No cutout: it hurts short runs.
         "ours": Recipe(
