@@ -114,7 +114,7 @@ def test_a_file_that_breaks_while_training_is_named(photos, home, tmp_path):
 
 def test_an_unknown_recipe_lists_what_there_is(home):
     done = call(ALEXNET, "--net=alexnet_bn", "--recipe=paper", home=home, status=2)
-    assert "alexnet_bn has no recipe 'paper': choose course." in done.stderr
+    assert "alexnet_bn has no recipe 'paper': choose course or ours." in done.stderr
 
 
 @pytest.mark.slow
