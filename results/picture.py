@@ -80,10 +80,10 @@ def save(curves: Iterable[Curve], path: Path) -> None:
         axes.plot(minutes, accuracy, "*", color=GREY, markersize=13)
         axes.annotate(whose, (minutes, accuracy), (7, -12), textcoords="offset points", color=GREY, fontsize=9)
     axes.set_xscale("log")
-    ticks = [1, 2, 5, 10, 20, 50, 100, 200]
+    ticks = [0.5, 1, 2, 5, 10, 20, 50, 100, 200]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(1, 2.5 * max(minutes for minutes in (*(curve.end for curve in curves), *(c[0] for c in COURSES))))
+    axes.set_xlim(0.5, 2.5 * max(minutes for minutes in (*(curve.end for curve in curves), *(c[0] for c in COURSES))))
     axes.set_xlabel("minutes of training, on a logarithmic scale")
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(bottom=40)
