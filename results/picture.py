@@ -18,8 +18,8 @@ KEY = "rawcnn:curves"
 
 COLOURS = (BLUE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 COURSES = (  # minutes, accuracy in %, whose
-    (5 * 111 / 60, 81.07, "cifar_wide, a course, GTX 1660 SUPER"),
-    (40 * 72 / 60, 80.62, "alexnet_bn, a course, cloud GPU"),
+    (5 * 111 / 60, 81.07, "cifar_wide, a course (GPU)"),
+    (40 * 72 / 60, 80.62, "alexnet_bn, a course (GPU)"),
 )
 
 
@@ -80,10 +80,12 @@ def save(curves: Iterable[Curve], path: Path) -> None:
         axes.plot(minutes, accuracy, "*", color=GREY, markersize=13)
         axes.annotate(whose, (minutes, accuracy), (7, -12), textcoords="offset points", color=GREY, fontsize=9)
     axes.set_xscale("log")
-    ticks = [0.5, 1, 2, 5, 10, 20, 50, 100, 200]
+    ticks = [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(0.5, 2.5 * max(minutes for minutes in (*(curve.end for curve in curves), *(c[0] for c in COURSES))))
+    shown = [minutes for curve in curves for minutes in (*curve.minutes, curve.end or curve.minutes[-1])]
+    shown += [minutes for minutes, _, _ in COURSES]
+    axes.set_xlim(min(shown) / 1.3, 2.5 * max(shown))  # room for names on the right
     axes.set_xlabel("minutes of training, on a logarithmic scale")
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(bottom=40)

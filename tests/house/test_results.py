@@ -120,7 +120,9 @@ def test_a_changed_log_page_or_section_is_noticed(tmp_path):
         assert path.read_text() != text and make.differing(make.wanted(logs, page, readme)) == [path]
         path.write_text(text)
     result = next(iter(sorted(logs.glob("*/seed0/result.json"))))
-    result.write_text(result.read_text().replace("9", "8"))
+    log = json.loads(result.read_text())
+    log["test_accuracy"] = {protocol: accuracy - 1 for protocol, accuracy in log["test_accuracy"].items()}
+    result.write_text(json.dumps(log))
     assert make.differing(make.wanted(logs, page, readme)) == [page, readme]
 
 
