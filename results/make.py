@@ -240,9 +240,7 @@ def curves(logs: Path = LOGS, races: Path = RACES) -> list[picture.Curve]:
     """What the picture shows: seed 0 of each row on CIFAR-10, and Keras in each race to an accuracy."""
     folders = [(row, logs / row.name / "seed0") for row in ROWS if row.dataset == "cifar10"]
     found = [picture.of_log(row.name, folder, row.crops) for row, folder in folders if folder.is_dir()]
-    return [curve for curve in found if curve] + [
-        curve for race in sorted(races.glob("*.json")) for curve in picture.of_race(race)
-    ]
+    return [curve for curve in found if curve] + [picture.of_race(race) for race in sorted(races.glob("*.json"))]
 
 
 # Training -------------------------------------------------------------------------------------------------------------

@@ -24,13 +24,12 @@ COURSES = (  # minutes, accuracy in %, whose
 
 
 class Curve(NamedTuple):
-    """Held-out accuracies in % by minutes of training; `test` is that of the test images at the end, if known."""
+    """Held-out accuracies in % after so many minutes, () if no images were held out; `test`: of the test images."""
 
     name: str
     minutes: tuple[float, ...]
     held_out: tuple[float, ...]
     test: float | None = None
-    end: float = 0.0
 
 
 def of_log(name: str, folder: Path, crops: str) -> Curve | None:
@@ -45,15 +44,15 @@ def of_log(name: str, folder: Path, crops: str) -> Curve | None:
     held_out = [epoch.get("val_accuracy") for epoch in history]
     known = () if None in held_out else tuple(round(100 * accuracy, 2) for accuracy in held_out)
     test = json.loads((folder / "result.json").read_text("utf-8"))["test_accuracy"][crops]
-    return Curve(name, tuple(minutes) if known else (), known, test, minutes[-1])
+    return Curve(name, tuple(minutes), known, test)
 
 
-def of_race(path: Path) -> list[Curve]:
+def of_race(path: Path) -> Curve:
     """Keras's curve in a file that `benchmarks.time_to_accuracy --out` wrote."""
     race = json.loads(path.read_text("utf-8"))
     net = next(flag.partition("=")[2] for flag in race["command"] if flag.startswith("--net="))
     minutes = tuple(round(epoch["seconds"] / 60, 2) for epoch in race["keras"])
-    return [Curve(f"{net}, Keras", minutes, tuple(epoch["accuracy"] for epoch in race["keras"]))]
+    return Curve(f"{net}, Keras", minutes, tuple(epoch["accuracy"] for epoch in race["keras"]))
 
 
 def drawn_from(curves: Iterable[Curve]) -> str:
@@ -83,7 +82,7 @@ def save(curves: Iterable[Curve], path: Path) -> None:
     ticks = [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    shown = [minutes for curve in curves for minutes in (*curve.minutes, curve.end or curve.minutes[-1])]
+    shown = [minutes for curve in curves for minutes in curve.minutes]
     shown += [minutes for minutes, _, _ in COURSES]
     axes.set_xlim(min(shown) / 1.3, 2.5 * max(shown))  # room for names on the right
     axes.set_xlabel("minutes of training, on a logarithmic scale")
@@ -103,10 +102,9 @@ def save(curves: Iterable[Curve], path: Path) -> None:
 
 def _draw(axes: Any, curve: Curve, number: int) -> None:
     colour = VERMILION if curve.name.endswith("Keras") else COLOURS[number % len(COLOURS)]
-    end = (curve.end, curve.test)
+    end = (curve.minutes[-1], curve.held_out[-1] if curve.test is None else curve.test)
     if curve.held_out:
         axes.plot(curve.minutes, curve.held_out, "o-", color=colour, markersize=4)
-        end = (curve.minutes[-1], curve.held_out[-1]) if curve.test is None else end
     if curve.test is not None:
         axes.plot(*end, "D", color=colour, markersize=7)
     axes.annotate(curve.name, end, (7, 4), textcoords="offset points", color=colour, fontsize=10)

@@ -51,14 +51,14 @@ def test_curves_by_hand(tmp_path):
     ]
     (folder / "history.jsonl").write_text("\n".join(map(json.dumps, history)))
     curve = picture.of_log("mine", folder, "6")
-    assert curve == ("mine", (1.5, 3.0), (50.0, 75.5), 99.5, 3.0)
+    assert curve == ("mine", (1.5, 3.0), (50.0, 75.5), 99.5)
     (folder / "history.jsonl").write_text('{"epoch": 1}')
     assert picture.of_log("mine", folder, "6") is None
 
     race = {"command": ["--net=cifar_wide"], "keras": [{"epoch": 1, "seconds": 150.0, "accuracy": 61.5}]}
     (tmp_path / "race.json").write_text(json.dumps(race))
-    (keras,) = picture.of_race(tmp_path / "race.json")
-    assert keras == ("cifar_wide, Keras", (2.5,), (61.5,), None, 0.0)
+    keras = picture.of_race(tmp_path / "race.json")
+    assert keras == ("cifar_wide, Keras", (2.5,), (61.5,), None)
 
     path = tmp_path / "a.png"
     assert picture.says(path) is None

@@ -149,7 +149,7 @@ def test_the_picture_of_training_images_shows_them_mixed(data):
 
 
 def test_images_are_changed_in_the_first_epochs_only(data):
-    """Where erasing covers a part of every image, none of the last epoch has a pixel that its source has not."""
+    """Erasing changes every image of the first epoch, and none of the last."""
     settings = Settings("own", epochs=2, batch_size=24, erase=1.0, augment_epochs=1)
     ready = plan(settings, DataSet("x", *data), net=build())
     known = {image.tobytes() for image in data[0].images.astype(np.float32)}
