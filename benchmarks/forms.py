@@ -73,6 +73,8 @@ CASES: dict[str, Case] = {
 }
 OF_BFLOAT16 = {"conv2d_rows", "tanh", "conv2d_interleaved", "conv2d_1x1", "conv2d_abreast", "relu"}
 """Forms that suit bfloat16 only."""
+OF_INFERENCE = {"conv2d_blocks"}
+"""Forms that no training uses: `benchmarks/inference.py` measures them."""
 NETS: dict[str, Case] = {
     "lenet5_tanh": _lenet,
     "cifar_basic": Case("cifar_basic", 256, "float32", 20),

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,7 @@ def litert(args: argparse.Namespace) -> Answer:
 WAYS: dict[str, tuple[Callable[[argparse.Namespace], Answer], tuple[str, ...], str]] = {
     OURS: (predict, (), ""),
     "rawcnn, load_run": (classifier, (), ""),
+    "rawcnn, TensorFlow's own convolutions": (predict, ("--plain=conv2d_blocks",), ""),
     "PyTorch eager": (torch_eager, (), "torch"),
     "PyTorch eager, 1 thread": (torch_eager, ("--threads=1",), "torch"),
     "PyTorch traced, frozen": (torch_frozen, (), "torch"),
@@ -200,7 +202,7 @@ WAYS: dict[str, tuple[Callable[[argparse.Namespace], Answer], tuple[str, ...], s
     "LiteRT, exported by rawcnn": (litert, (), "ai_edge_litert"),
 }
 """Name -> what makes the way, its flags, and the package that it needs."""
-NOT_PEERS = ("rawcnn, load_run", "LiteRT, exported by rawcnn")
+NOT_PEERS = ("rawcnn, load_run", "rawcnn, TensorFlow's own convolutions", "LiteRT, exported by rawcnn")
 """Shown in the tables, and in no ratio: they are rawcnn's own."""
 
 
@@ -219,15 +221,26 @@ def calls_of(net: str, batch_size: int) -> int:
     return calls if net.startswith("lenet") else max(1, calls // 20)
 
 
+def _plain(form: str) -> AbstractContextManager[None]:
+    """Without a faster form, if one is named. Only rawcnn's ways name one: peers' processes load no rawcnn."""
+    if not form:
+        return nullcontext()
+    from rawcnn.ops.fast.forms import plain
+
+    return plain(form)
+
+
 def measure(args: argparse.Namespace) -> None:
     """Time one way and report it."""
     make, _, package = WAYS[args.way]
     if package and importlib.util.find_spec(package) is None:
         return report_error(args.way, NOT_INSTALLED)
-    answer, images, calls = make(args), drawn_images(args), calls_of(args.net, args.batch_size)
-    found = answer(images)
-    assert found.shape == (args.batch_size, 10) and abs(float(found[0].sum()) - 1) < 0.01
-    seconds = timed(args.blocks, lambda: [answer(images) for _ in range(calls)])
+    images, calls = drawn_images(args), calls_of(args.net, args.batch_size)
+    with _plain(args.plain):
+        answer = make(args)
+        found = answer(images)
+        assert found.shape == (args.batch_size, 10) and abs(float(found[0].sum()) - 1) < 0.01
+        seconds = timed(args.blocks, lambda: [answer(images) for _ in range(calls)])
     versions = {"python": platform.python_version()}
     for name in ("tensorflow", "keras", "torch"):
         if name in sys.modules:
@@ -260,6 +273,7 @@ def section(net: str, batch_size: int, args: argparse.Namespace) -> str:
 def main() -> None:
     parser = contender_parser(__doc__ or "")
     parser.add_argument("--way", choices=tuple(WAYS), help="measure this one, in this process")
+    parser.add_argument("--plain", default="", help="rawcnn: without this faster form")
     parser.add_argument("--jit", action="store_true", help="Keras: compile with XLA")
     parser.add_argument("--threads", type=int, default=0, help="PyTorch, LiteRT: threads of an op; 0: their own choice")
     parser.add_argument("--nets", default="lenet5_tanh,alexnet_bn", help=f"some of {', '.join(SHAPES)}")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.predictor import Predictor
 from rawcnn.nets.weights import assign
-from rawcnn.ops.fast.forms import chosen_for, in_use
+from rawcnn.ops.fast.forms import chosen_for
 from rawcnn.run.directory import check_not_in_use
 from rawcnn.run.record import OWN_NET, Record, tested
 from rawcnn.train.inputs import Inputs, Seen, images_at_once
@@ -52,9 +53,11 @@ class Classifier:
         shape or type, or in 0 ... 1 instead of 0 ... 255.
         """
         images = self.inputs.checked(images)
-        with chosen_for(in_use() if self.record is None else self.record.settings.forms):
+        if not len(images):
+            return np.zeros((0, len(self.class_names)), np.float32)
+        with chosen_for(self.record.settings.forms) if self.record else nullcontext():
             parts = [self._predictor(some) for some in self._blocks(images)]
-        return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *parts])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     @cached_property
     def _predictor(self) -> Predictor:

@@ -73,4 +73,6 @@ def predict(net: Chain, images: Any, *, recipe: Recipe | None = None) -> np.ndar
         shown.check_size(net, source)
         predictor = shown.predictors[images.shape[1:]] = Predictor(net, shown.inputs(net, source).shown)
     at_once = images_at_once(math.prod(net.input_shape[:2]))
+    if len(images) <= at_once:
+        return predictor(images)
     return np.concatenate([predictor(images[at : at + at_once]) for at in range(0, len(images), at_once)])

@@ -113,7 +113,7 @@ def test_a_run_is_tested_without_batch_norm_and_its_training_is_validated_with_i
     net = as_trained(Chain(table, input_shape=(8, 8, 3), seed=1), rng)
     ready = plan(Settings("own", batch_size=20), DataSet("own", source, source, source), net=net)
     classifier = Classifier(net, ready.inputs, source.class_names)
-    validated, few = ready.validate(source), classifier.probabilities(source.images[:20])
+    validated, few = ready.validate(source), classifier.probabilities(source.images[:40])
     dense = ready.inputs.tester(net, softmax_cross_entropy, "dense")(source).accuracy
     folded = rc.fold_batch_norm(net)
     assert 0 <= dense <= 1
@@ -122,7 +122,7 @@ def test_a_run_is_tested_without_batch_norm_and_its_training_is_validated_with_i
     for got, wanted in (
         (tested.probabilities, validated.probabilities),
         (many, validated.probabilities),
-        (many[:20], few),
+        (many[:40], few),
     ):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
     assert abs(tested.loss - validated.loss) < 1e-5

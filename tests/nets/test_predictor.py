@@ -5,10 +5,12 @@ import pytest
 import tensorflow as tf
 
 from rawcnn.layers import BatchNorm, Conv2D, Dense, Flatten
+from rawcnn.machine import AVX2
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16
-from rawcnn.nets.predictor import TINY, Predictor
+from rawcnn.nets.predictor import MANY, TINY, Predictor
+from rawcnn.ops.fast.forms import chosen_for, for_xla, plain, recorded
 from rawcnn.train.optimizers import Adam
 
 relu = row(Conv2D, activation=tf.nn.relu)
@@ -49,7 +51,7 @@ def images(rng):
 def test_it_answers_as_the_net_does(make, policy, error, images):
     net = make(policy)
     predictor = Predictor(net, scaled)
-    for count in (1, 3, 9, 17):
+    for count in (1, 3, 9, MANY, MANY + 7):
         some = images(net, count)
         found = predictor(some)
         assert found.dtype == np.float32 and found.shape == (count, net.out_shape[0])
@@ -105,8 +107,9 @@ def test_a_change_of_the_weights_is_seen(change, images):
         np.testing.assert_allclose(after, of_net(net, some), atol=0.03 if change is to_bfloat16 else 1e-5)
 
 
-@pytest.mark.parametrize("make", [tiny, large])
-def test_it_traces_once_for_one_image_and_once_for_more(make, images):
+@pytest.mark.parametrize(("make", "views"), [(tiny, [1, None, None, None]), (large, [1, None])])
+def test_it_traces_once_for_one_image_and_once_for_more(make, views, images):
+    """A tiny net once more for many: two halves, in one function."""
     net, traced = make(), []
 
     def shown(images):
@@ -114,6 +117,28 @@ def test_it_traces_once_for_one_image_and_once_for_more(make, images):
         return scaled(images)
 
     predictor = Predictor(net, shown)
-    for count in (1, 1, 7, 30, 1, 7, 9):
+    for count in (1, 1, 7, 30, 40, 1, 7, 9, 50):
         predictor(images(net, count))
-    assert [shape[0] for shape in traced] == [1, None]
+    assert [shape[0] for shape in traced] == views
+
+
+def test_what_is_compiled_for_one_image_is_by_blocks(images):
+    """And a net that is traced afterwards is not."""
+    net = tiny()
+    some = images(net, 1)
+    with chosen_for(AVX2), recorded() as used:
+        Predictor(net, scaled)(some)
+        assert used == {"conv2d_blocks"} and not for_xla()
+        Predictor(net, scaled)(images(net, 2))
+    assert used == {"conv2d_blocks"}
+    with chosen_for(AVX2), plain("conv2d_blocks"):
+        np.testing.assert_allclose(Predictor(net, scaled)(some), of_net(net, some), atol=1e-6)
+
+
+def test_a_tape_that_watches_the_net_does_not_hinder_it(images):
+    net = tiny()
+    some = images(net, 1)
+    with tf.GradientTape() as tape:
+        tape.watch(net.trainable_variables)
+        answer = Predictor(net, scaled)(some)
+    np.testing.assert_allclose(answer, of_net(net, some), atol=1e-6)

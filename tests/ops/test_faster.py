@@ -14,7 +14,7 @@ from scipy.signal import correlate
 from rawcnn import ops
 from rawcnn.layers.inception import Inception
 from rawcnn.machine import AMX, SETS
-from rawcnn.ops.fast.forms import FORMS, chosen_for, plain
+from rawcnn.ops.fast.forms import FORMS, chosen_for, compiled, plain
 from rawcnn.ops.fast.input_gradients import INTERLEAVED
 from tests.command import ROOT
 from tests.numeric import assert_gradients_match
@@ -42,6 +42,17 @@ def conv(form, x, size, filters, *dtypes, stride=1, padding="VALID"):
         [x, (size, size, x[-1], filters)],
         dtypes,
     )
+
+
+def one_image(x, size, filters, *dtypes, padding="VALID"):
+    """As for a net that XLA compiles to answer for one image."""
+    case = conv("conv2d_blocks", x, size, filters, *dtypes, padding=padding)
+
+    def op(x, w):
+        with compiled():
+            return case.op(x, w)
+
+    return case._replace(op=op)
 
 
 def biased(form, x, size, filters, *dtypes, padding="VALID"):
@@ -106,6 +117,10 @@ CASES = [
     conv("conv2d_abreast", (6, 5, 8, 192), 4, 192, BF16, padding="SAME"),  # an even window sees more on the right
     biased("conv2d_abreast", (4, 3, 13, 192), 3, 192, BF16, padding="SAME"),
     conv("conv2d_space_to_depth", (2, 23, 23, 3), 11, 4, F32, F64, BF16, stride=4),
+    one_image((1, 28, 28, 1), 5, 6, F32, F64, BF16, padding="SAME"),  # LeNet's C1
+    one_image((1, 9, 7, 1), 4, 3, F32, F64),  # one block, and not quite a second
+    one_image((1, 5, 6, 1), 2, 2, F32, padding="SAME"),
+    one_image((1, 3, 11, 1), 3, 2, F32),
     lrn(0.75),
     lrn(0.6),
     Case("relu", ops.relu, tf.nn.relu, [(3, 4, 5)], (BF16,)),
@@ -206,7 +221,7 @@ def test_forms_equal_tensorflows_own_on_lower_sets(cap):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-COUNTED = ("conv2d_interleaved", "conv2d_abreast")  # need to know how many images there are
+COUNTED = ("conv2d_interleaved", "conv2d_abreast", "conv2d_blocks")  # need to know how many images there are
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.form not in COUNTED], ids=lambda c: c.form)
@@ -293,6 +308,13 @@ def abreast(shape, size=3, filters=192, padding="SAME", **more):
         unsuited(conv("conv2d_space_to_depth", (2, 12, 12, 5), 3, 4, stride=2), F32, "5 channels"),
         unsuited(conv("conv2d_space_to_depth", (2, None, 12, 3), 3, 4, stride=2), F32, "unknown height"),
         unsuited(conv("conv2d_space_to_depth", (2, 12, None, 3), 3, 4, stride=2), F32, "unknown width"),
+        unsuited(one_image((2, 7, 7, 1), 5, 6), F32, "2 images"),
+        unsuited(one_image((None, 7, 7, 1), 5, 6), F32, "unknown number of images"),
+        unsuited(one_image((1, 7, 7, 2), 5, 6), F32, "2 channels"),
+        unsuited(one_image((1, 7, 7, 1), 1, 6), F32, "1 x 1"),
+        unsuited(one_image((1, None, 7, 1), 5, 6), F32, "unknown height"),
+        unsuited(one_image((1, 7, None, 1), 5, 6), F32, "unknown width"),
+        unsuited(conv("conv2d_blocks", (1, 7, 7, 1), 5, 6), F32, "not for XLA"),
         unsuited(Case("relu", ops.relu, ops.relu, [(2, 3)]), F32, "float32"),
         unsuited(Case("gelu", ops.gelu, ops.gelu, [(2, 3)]), F64, "float64"),
         unsuited(Case("tanh", ops.tanh, ops.tanh, [(2, 3)]), F32, "float32"),

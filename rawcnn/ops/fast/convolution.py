@@ -1,4 +1,4 @@
-"""Which form of a convolution is computed: two tables, one for each gradient, and two forms of the convolution itself.
+"""Which form of a convolution is computed: two tables, one for each gradient, and three forms of the whole.
 
 A form wins by the way TensorFlow's kernels work on a CPU, not by another result: each is tested to equal the plain form
 in value and gradient, and `docs/performance.md` says what each gained. A new form is a new row here, and one in `FORMS`
@@ -13,7 +13,7 @@ import tensorflow as tf
 from rawcnn.ops.fast import filter_gradients as of_filter
 from rawcnn.ops.fast import input_gradients as of_input
 from rawcnn.ops.fast import space_to_depth
-from rawcnn.ops.fast.forms import fast
+from rawcnn.ops.fast.forms import fast, for_xla
 from rawcnn.ops.fast.pointwise import TwoGradients
 
 Suits = Callable[[tf.Tensor, tf.Tensor, str], bool]
@@ -46,6 +46,8 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tuple[tf.Te
     """`tf.nn.conv2d` in the form that suits best, and the name of the form of its filter gradient."""
     if fast("conv2d_space_to_depth", space_to_depth.suits(x, w, stride)):
         return space_to_depth.conv2d(x, w, stride, padding), None
+    if fast("conv2d_blocks", for_xla() and space_to_depth.suits_blocks(x, w, stride)):
+        return space_to_depth.conv2d_blocks(x, w, padding), None
     if stride != 1:
         return tf.nn.conv2d(x, w, stride, padding), None
     dw, dx = _chosen(FILTER_GRADIENTS, x, w, padding), _chosen(INPUT_GRADIENTS, x, w, padding)

@@ -63,6 +63,9 @@ FORMS = {
     "conv2d_space_to_depth": About(
         "a first convolution with a stride: space-to-depth, then without a stride", _WITH_BFLOAT16
     ),
+    "conv2d_blocks": About(
+        "a convolution of one image of one channel in what XLA compiles: by blocks of 4 columns", _EVERYWHERE
+    ),
     "lrn": About(
         "local response normalisation: the window's sum by a band matrix, all else in two passes each way", _EVERYWHERE
     ),
@@ -72,12 +75,13 @@ FORMS = {
     "tanh": About("gradient of tanh in bfloat16", _WITH_AMX),
 }
 
-OF_PLAIN_OPS = ("conv2d_space_to_depth", "inception")
+OF_PLAIN_OPS = ("conv2d_space_to_depth", "conv2d_blocks", "inception")
 """Those made of TensorFlow's ops alone: the others leave function calls or gradients of their own in graphs."""
 
 _plain: set[str] = set()
 _chosen: list[str] = []  # for what `chosen_for` chose, the innermost last
 _used: list[set[str]] = []  # what `recorded` has seen
+_xla: list[bool] = []  # one for each `compiled` block
 
 
 def here() -> str:
@@ -101,8 +105,8 @@ def fast(name: str, suits: bool = True) -> bool:
 
 
 def state() -> tuple[str, frozenset[str]]:
-    """All that decides `fast`: a graph that was traced under one state is not used under another."""
-    return in_use(), frozenset(_plain)
+    """All that decides `fast` on one machine: a graph that was traced under one state is not used under another."""
+    return _chosen[-1] if _chosen else "", frozenset(_plain)
 
 
 @contextmanager
@@ -128,6 +132,21 @@ def under(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
 
     return called
+
+
+@contextmanager
+def compiled() -> Iterator[None]:
+    """Within the block XLA compiles what is traced, by kernels of its own, for which other forms are fast."""
+    _xla.append(True)
+    try:
+        yield
+    finally:
+        _xla.pop()
+
+
+def for_xla() -> bool:
+    """Whether XLA compiles what is being traced."""
+    return bool(_xla)
 
 
 @contextmanager

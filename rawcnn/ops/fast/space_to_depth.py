@@ -1,4 +1,4 @@
-"""A first convolution with a stride as one without, by space-to-depth."""
+"""A first convolution on blocks of pixels: one with a stride as one without, and one image's in XLA."""
 
 from typing import NamedTuple
 
@@ -46,3 +46,31 @@ def _span(length: int, size: int, stride: int, padding: str, blocks: int) -> _Sp
     total = (out - 1 + blocks) * stride
     read = min(length, total - before)
     return _Span(read, (before, total - before - read))
+
+
+BLOCK = 4
+"""Columns that `conv2d_blocks` takes together; 2 and 14 are slower, 7 as fast."""
+
+
+def suits_blocks(x: tf.Tensor, w: tf.Tensor, stride: int) -> bool:
+    """One image of one channel."""
+    return stride == 1 and x.shape[0] == 1 and w.shape[2] == 1 and w.shape[0] > 1 and None not in x.shape[1:3]
+
+
+def conv2d_blocks(x: tf.Tensor, w: tf.Tensor, padding: str) -> tf.Tensor:
+    """`tf.nn.conv2d` with stride 1: each 4 columns of C channels become one of 4 C, and make one of 4 K maps.
+
+    The filter is there four times, a column further each time. More is multiplied, by zeros, but XLA's convolution
+    wants rows of channels: LeNet's first takes a fifth of the time.
+    """
+    size, _, channels, filters = w.shape
+    before, after = ((size - 1) // 2, size // 2) if padding == "SAME" else (0, 0)
+    width = x.shape[2] + before + after - size + 1
+    out, read = -(-width // BLOCK), -(-(size + BLOCK - 1) // BLOCK)  # blocks, of the result and of a window
+    moved = [tf.pad(w, [[0, 0], [by, read * BLOCK - size - by], [0, 0], [0, 0]]) for by in range(BLOCK)]
+    w = tf.reshape(tf.stack(moved, axis=3), (size, read, BLOCK * channels, BLOCK * filters))
+    columns = (out + read - 1) * BLOCK
+    x = tf.pad(x, [[0, 0], [before, after], [before, columns - before - x.shape[2]], [0, 0]])
+    x = tf.reshape(x, (-1, x.shape[1], columns // BLOCK, BLOCK * channels))
+    y = tf.nn.conv2d(x, w, 1, "VALID")
+    return tf.reshape(y, (-1, y.shape[1], out * BLOCK, filters))[:, :, :width]
