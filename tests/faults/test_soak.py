@@ -24,7 +24,7 @@ def test_growth_compares_a_tenth_with_the_end_and_not_with_the_start():
 @pytest.mark.timeout(600)
 def test_memory_stays_over_twenty_thousand_steps():
     """A tenth of what `benchmarks/soak.py` runs by itself. Its reading at 10 % is early, but after the first epochs."""
-    command = [sys.executable, "-m", "benchmarks.soak", "--steps=20000", "--save_every=100", "--batch_size=64"]
+    command = [sys.executable, "-m", "benchmarks.soak", "--steps=20000", "--save_every=100", "--batch_size=16"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     print(json.loads(done.stdout))

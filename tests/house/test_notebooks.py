@@ -20,11 +20,17 @@ def test_kept_without_outputs(path):
     assert cells and not any(cell["outputs"] or cell["execution_count"] for cell in cells)
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Where all notebooks keep their data, so that digits are drawn once."""
+    return tmp_path_factory.mktemp("data")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("default")  # of the packages that run notebooks
-def test_runs(path, tmp_path, monkeypatch):
+def test_runs(path, tmp_path, data, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="needs the extra dev")
     nbformat = pytest.importorskip("nbformat", reason="needs the extra dev")
     spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python"}
@@ -32,7 +38,7 @@ def test_runs(path, tmp_path, monkeypatch):
     kernel.mkdir(parents=True)
     (kernel / "kernel.json").write_text(json.dumps(spec | {"display_name": "this"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setenv("RAWCNN_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RAWCNN_DATA", str(data))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(path, 4)
     client = nbclient.NotebookClient(
