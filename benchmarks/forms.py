@@ -1,7 +1,7 @@
-"""What each faster form gains on each instruction set: training speed with all forms, and with all but one, in turn.
+"""What each faster form gains on each instruction set: training speed with all forms and with all but one, by turns.
 
-python -m benchmarks.forms --rounds=3 --forms=lrn,average_pool
-python -m benchmarks.forms --rounds=3 --sets=AVX2 --forms= --nets=cifar_basic,googlenet
+python -m benchmarks.forms --turns=9 --forms=lrn,average_pool
+python -m benchmarks.forms --turns=9 --sets=AVX2 --forms= --nets=cifar_basic,googlenet
 
 The sets are the processor's own and all below it, to which oneDNN is held by ONEDNN_MAX_CPU_ISA in processes of their
 own. Sets without bfloat16 compute in float32, with fewer images. With --nets, whole nets run with the forms that are
@@ -18,7 +18,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.harness import Contender, machine_line, markdown_table, race, summarise
+from benchmarks.harness import Contender, machine_line, markdown_table, summarise
+from benchmarks.turns import race_by_turns
 from rawcnn.machine import BFLOAT16, SETS, instruction_set
 
 WORTH_IT = 0.03
@@ -128,13 +129,14 @@ def in_use(form: str, isa: str) -> bool:
     return form not in FORMS or isa in FORMS[form].pays
 
 
-def table_row(form: str, isa: str, case: Case, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """The form, its speeds and its gain: the median of the rounds' ratios, with their spread."""
-    by_name = [{result["contender"]: result for result in results} for results in rounds]
+def table_row(form: str, isa: str, case: Case, turns: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """The form, its speeds and its gain: the median of the turns' ratios, and where half of them lie."""
+    by_name = [{result["contender"]: result for result in results} for results in turns]
     pairs = [(found[ALL], found[form]) for found in by_name]
     good = [pair for pair in pairs if not any("error" in result for result in pair)]
     both = [(on["images_per_second"], off["images_per_second"]) for on, off in good]
-    gain = summarise(on / off - 1 for on, off in both)
+    gains = sorted(on / off - 1 for on, off in both)
+    gain = summarise(gains)
     if gain is None:
         error = next(result["error"] for pair in pairs for result in pair if "error" in result)
         return [form, what_it_is(form), isa, str(case), error, *[""] * 6]
@@ -150,34 +152,35 @@ def table_row(form: str, isa: str, case: Case, rounds: Sequence[Sequence[Mapping
         isa,
         str(case),
         *speeds,
-        f"{gain.low:+.1%} to {gain.high:+.1%}",
+        f"{gains[gain.n // 4]:+.1%} to {gains[-1 - gain.n // 4]:+.1%}",
         str(gain.n),
         f"{others:.0%}",
         ("yes" if used else "no") + mark,
     ]
 
 
-def measure(forms: Sequence[str], nets: Sequence[str], sets: Sequence[str], rounds: int, timeout: float) -> str:
+def measure(forms: Sequence[str], nets: Sequence[str], sets: Sequence[str], turns: int, timeout: float) -> str:
     """Races each case with and without its forms on each set, and returns the table."""
     raced, native = [], instruction_set()
+
+    def race(pair: Sequence[Contender]) -> list[list[dict[str, Any]]]:
+        some = [Contender(one.name, (*one.command, f"--blocks={turns}")) for one in pair]
+        return race_by_turns(some, turns, timeout, lambda text: print(text, file=sys.stderr, flush=True))
+
     for isa in sets:
         some = [form for form in forms if isa in BFLOAT16 or form not in OF_BFLOAT16]
         for case in dict.fromkeys(CASES[form] for form in some):
             of_case = [form for form in some if CASES[form] == case]
             print(f"{isa}: {case.on(isa)}", file=sys.stderr)
-            results = race(contenders(case, of_case, isa, native), rounds, timeout, _say)
+            results = race(contenders(case, of_case, isa, native))
             raced += [(form, isa, case.on(isa), results) for form in of_case]
         for name in nets:
             print(f"{isa}: {NETS[name].on(isa)}", file=sys.stderr)
-            results = race(of_net(NETS[name], isa, native), rounds, timeout, _say)
+            results = race(of_net(NETS[name], isa, native))
             raced.append((CHOSEN, isa, NETS[name].on(isa), results))
     rows = [table_row(*one) for one in raced]
-    header = ("form", "what it is", "set", "net, batch, precision", "images/s with", "without", "gain", "spread", "n")
-    return markdown_table((*header, "others' CPU use", "in use"), rows)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    header = ("form", "what it is", "set", "net, batch, precision", "images/s with", "without", "gain")
+    return markdown_table((*header, "half of the turns", "n", "others' CPU use", "in use"), rows)
 
 
 def _names(text: str) -> list[str]:
@@ -190,20 +193,20 @@ def main() -> None:
     parser.add_argument("--forms", default=",".join(CASES), help="which of them, with commas between")
     parser.add_argument("--nets", default="", help=f"also whole nets: some of {', '.join(NETS)}")
     parser.add_argument("--sets", default=",".join(here), help="instruction sets, with commas between")
-    parser.add_argument("--rounds", type=int, default=3, help="how often every contender runs")
-    parser.add_argument("--timeout", type=float, default=600, help="seconds that one process may take")
+    parser.add_argument("--turns", type=int, default=9, help="timed blocks of every contender")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds that a race may take")
     args = parser.parse_args()
     forms, nets, sets = _names(args.forms), _names(args.nets), _names(args.sets)
-    if args.rounds < 1 or not (set(forms) <= set(CASES) and set(nets) <= set(NETS) and set(sets) <= set(here)):
+    if args.turns < 1 or not (set(forms) <= set(CASES) and set(nets) <= set(NETS) and set(sets) <= set(here)):
         parser.error(
-            f"--rounds must be at least 1, --forms some of {', '.join(CASES)}, --nets some of {', '.join(NETS)}, "
+            f"--turns must be at least 1, --forms some of {', '.join(CASES)}, --nets some of {', '.join(NETS)}, "
             f"--sets some of {', '.join(here)}"
         )
     print(f"Command: `{shlex.join(['python', '-m', 'benchmarks.forms', *sys.argv[1:]])}`\n")
     print(f"Machine: {machine_line()}. Date: {datetime.date.today()}.\n")
-    print(measure(forms, nets, sets, args.rounds, args.timeout))
+    print(measure(forms, nets, sets, args.turns, args.timeout))
     print(
-        "\nGain: images/s with the form over those without it, minus 1, round by round, all other forms being on. "
+        "\nGain: images/s with the form over those without it, minus 1, turn by turn, all other forms being on. "
         f"(!): in use though it gains under {WORTH_IT:.0%} here, or the other way round."
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
 import math
 import os
@@ -99,16 +98,6 @@ def drawn_data(count: int, shape: Sequence[int], classes: int, seed: int = 0) ->
     return images, np.where(rng.random(count) < 0.1, rng.integers(classes, size=count), labels)
 
 
-def timed(blocks: int, block: Callable[[], Any]) -> list[float]:
-    """The seconds of each of `blocks` calls of `block`, after one that is not timed: it compiles and warms up."""
-    block()
-    ends = [time.perf_counter()]
-    for _ in range(blocks):
-        block()
-        ends.append(time.perf_counter())
-    return [end - start for start, end in itertools.pairwise(ends)]
-
-
 def peak_memory_mb() -> float:
     """The most resident memory that this process has held, in MiB."""
     try:  # getrusage keeps the parent's peak across exec; VmHWM starts anew with the program.
@@ -138,6 +127,7 @@ def report(
         "ms_per_step": round(1000 * statistics.median(seconds) / steps, 4),
         "n": len(rates),
         "spread": [round(min(rates), 1), round(max(rates), 1)],
+        "rates": [round(rate, 1) for rate in rates],
         "peak_memory_mb": peak_memory_mb(),
         "versions": dict(versions),
         **more,
@@ -198,7 +188,7 @@ def others_share(busy: float | None, own: float, seconds: float) -> float | None
     return min(max(share, 0.0), 1.0)  # the system counts in ticks, coarse beside a short run
 
 
-def _kill_group(pid: int) -> None:
+def kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
 
@@ -210,12 +200,12 @@ def run_child(command: Sequence[str], timeout: float) -> Child:
         process = subprocess.Popen(
             command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True, cwd=ROOT
         )
-        timer = threading.Timer(timeout, _kill_group, (process.pid,))
+        timer = threading.Timer(timeout, kill_group, (process.pid,))
         timer.start()
         try:
             _, raw_status, usage = os.wait4(process.pid, 0)
         except KeyboardInterrupt:
-            _kill_group(process.pid)
+            kill_group(process.pid)
             raise
         finally:
             timer.cancel()

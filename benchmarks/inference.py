@@ -1,10 +1,10 @@
 """Inference as users call it, beside PyTorch, Keras and LiteRT: from uint8 images in memory to probabilities.
 
-python -m benchmarks.inference --nets=lenet5_tanh,alexnet_bn --batch_sizes=1,64 --rounds=3
+python -m benchmarks.inference --nets=lenet5_tanh,alexnet_bn --batch_sizes=1,64 --turns=30
 
 Every way does the same work, a batch a call: pixels scaled, the net, softmax, probabilities as a NumPy array. rawcnn's
 ways are `rc.predict` and what `rc.load_run` gives; nothing is prepared by hand. Weights are drawn: they do not change
-the time. Each way runs in a process of its own, in turn.
+the time. Each way has a process of its own, and makes its blocks in turn with the others.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from benchmarks.blocks import timed
 from benchmarks.harness import (
     NOT_INSTALLED,
     OURS,
@@ -31,18 +32,15 @@ from benchmarks.harness import (
     drawn_data,
     machine_line,
     publish,
-    race,
     race_table,
-    ratio_line,
     report,
     report_error,
-    timed,
     versions_line,
 )
+from benchmarks.turns import race_by_turns, ratio_to_fastest
 
 LOW, HIGH = -0.4242, 2.8215  # what pixels 0 and 255 become
-CALLS = {1: 2000, 64: 60}  # of a timed block of a LeNet, by batch size; other nets make a twentieth
-BLOCKS = 5
+CALLS = {1: 500, 64: 20}  # of a timed block of a LeNet, by batch size; other nets make a twentieth
 SHAPES = {"lenet5_tanh": (28, 28, 1), "cifar_basic": (32, 32, 3), "alexnet_bn": (227, 227, 3)}
 """Nets that all ways have -> an image."""
 Answer = Callable[[Any], Any]
@@ -248,26 +246,24 @@ def measure(args: argparse.Namespace) -> None:
     report(args.way, args, seconds, calls, versions)
 
 
-def contender(way: str, net: str, batch_size: int, precision: str) -> Contender:
+def contender(way: str, net: str, batch_size: int, precision: str, turns: int) -> Contender:
     """The process that measures a way."""
-    shared = (f"--net={net}", f"--batch_size={batch_size}", f"--precision={precision}", f"--blocks={BLOCKS}", "--json")
+    shared = (f"--net={net}", f"--batch_size={batch_size}", f"--precision={precision}", f"--blocks={turns}", "--json")
     return Contender(way, (sys.executable, "-m", "benchmarks.inference", f"--way={way}", *shared, *WAYS[way][1]))
 
 
 def section(net: str, batch_size: int, args: argparse.Namespace) -> str:
     """One net at one batch size: the ratio and the table."""
     ways = [way for way in WAYS if way in (args.only or WAYS)]
-    rounds = race(
-        [contender(way, net, batch_size, args.precision) for way in ways],
-        args.rounds,
+    rounds = race_by_turns(
+        [contender(way, net, batch_size, args.precision, args.turns) for way in ways],
+        args.turns,
         args.timeout,
         lambda text: print(net, batch_size, text, file=sys.stderr, flush=True),
     )
     peers = [[result for result in results if result["contender"] not in NOT_PEERS] for results in rounds]
-    images = f"{batch_size} image{'s' if batch_size > 1 else ''}"
-    return "\n\n".join(
-        (f"## {net}, {images} a call, {args.precision}", ratio_line(peers), race_table(rounds), versions_line(rounds))
-    )
+    title = f"## {net}, {batch_size} image{'s' if batch_size > 1 else ''} a call, {args.precision}"
+    return "\n\n".join((title, ratio_to_fastest(peers, OURS), race_table(rounds), versions_line(rounds)))
 
 
 def main() -> None:
@@ -278,9 +274,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="PyTorch, LiteRT: threads of an op; 0: their own choice")
     parser.add_argument("--nets", default="lenet5_tanh,alexnet_bn", help=f"some of {', '.join(SHAPES)}")
     parser.add_argument("--batch_sizes", default="1,64", help="images a call, with commas between")
-    parser.add_argument("--rounds", type=int, default=3, help="how often every way runs")
+    parser.add_argument("--turns", type=int, default=30, help="timed blocks of every way")
     parser.add_argument("--only", action="append", help="race only this way; may be given again")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds that a race may take")
     parser.add_argument("--out", type=Path, help="also write the result to this markdown file")
     args = parser.parse_args()
     if args.way:

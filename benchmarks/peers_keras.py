@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import itertools
+import math
 import os
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.harness import NOT_INSTALLED, contender_parser, drawn_data, report, report_error, timed
+from benchmarks.blocks import timed, wait_for_turn
+from benchmarks.harness import NOT_INSTALLED, contender_parser, drawn_data, report, report_error
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -88,13 +89,21 @@ def train(args: argparse.Namespace, name: str) -> None:
     images, labels = drawn_data(args.steps * (untimed + args.blocks) * args.batch_size, shape, classes)
     if isinstance(model.output, dict):
         labels = dict.fromkeys(model.output, labels)
-    ends: list[float] = []
+    seconds: list[float] = []
     losses: list[float] = []
+    start = math.nan  # of a block
 
     def end_of_call(batch: int, logs: Mapping[str, Any]) -> None:
+        nonlocal start
         losses.append(float(logs["loss"]))
-        if (batch + 1) % args.steps == 0:
-            ends.append(time.perf_counter())
+        done, more = divmod(batch + 1, args.steps)
+        if more or done < untimed:
+            return
+        if done > untimed:
+            seconds.append(time.perf_counter() - start)
+        if done < untimed + args.blocks:
+            wait_for_turn()
+            start = time.perf_counter()
 
     clock = keras.callbacks.LambdaCallback(on_train_batch_end=end_of_call)
     options: dict[str, Any] = {"verbose": 0, "callbacks": [clock]}
@@ -102,7 +111,6 @@ def train(args: argparse.Namespace, name: str) -> None:
         model.fit(pipeline(images, labels, args.batch_size), shuffle=False, **options)
     else:
         model.fit(images, labels, batch_size=args.batch_size, **options)
-    seconds = [end - start for start, end in itertools.pairwise(ends[untimed - 1 :])]
     more = {"parameters": model.count_params(), "loss": [round(losses[0], 4), round(losses[-1], 4)]}
     report(name, args, seconds, args.steps, versions(), steps_per_execution=many, **more)
 

@@ -14,7 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.harness import NOT_INSTALLED, contender_parser, cores, drawn_data, plan, report, report_error, timed
+from benchmarks.blocks import timed
+from benchmarks.harness import NOT_INSTALLED, contender_parser, cores, drawn_data, plan, report, report_error
 
 Step = Callable[[Any, Any], Any]
 

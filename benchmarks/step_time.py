@@ -20,7 +20,8 @@ import rawcnn.start  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report, timed
+from benchmarks.blocks import timed
+from benchmarks.harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report
 from benchmarks.peak import inference_flops, training_flops
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import Source

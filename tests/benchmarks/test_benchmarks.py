@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import harness, whole_command
+from benchmarks import blocks, harness, whole_command
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 PEAK = 64 << 20
@@ -135,6 +135,7 @@ def test_report_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
         "ms_per_step": 20.0,
         "n": 3,
         "spread": [250.0, 1000.0],
+        "rates": [1000.0, 500.0, 250.0],
         "versions": {"tensorflow": "2"},
         "parameters": 7,
     }
@@ -176,8 +177,8 @@ def test_data_of_many_classes_take_no_more_than_the_images() -> None:
 def test_the_first_block_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     lengths = iter((100.0, 1.0, 2.0))
-    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
-    assert harness.timed(2, lambda: now.__setitem__(0, now[0] + next(lengths))) == [1.0, 2.0]
+    monkeypatch.setattr(blocks.time, "perf_counter", lambda: now[0])
+    assert blocks.timed(2, lambda: now.__setitem__(0, now[0] + next(lengths))) == [1.0, 2.0]
 
 
 def tiny_keras(shape: Any, classes: int) -> Any:

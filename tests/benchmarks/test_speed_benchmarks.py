@@ -177,7 +177,7 @@ def test_a_net_runs_with_the_forms_in_use_and_without_any() -> None:
     assert "--forms=AVX512" in chosen.command and plain_one.command == (*chosen.command, "--plain=all")
 
 
-def test_the_gain_is_taken_round_by_round() -> None:
+def test_the_gain_is_taken_turn_by_turn() -> None:
     def results(on: float, off: float) -> list[dict[str, Any]]:
         return [{"contender": name, "images_per_second": rate} for name, rate in ((forms.ALL, on), ("lrn", off))]
 
