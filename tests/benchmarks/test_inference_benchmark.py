@@ -47,9 +47,8 @@ def test_ways_of_pytorch_give_probabilities(way: str) -> None:
 def test_ratios_leave_out_what_is_our_own() -> None:
     assert set(inference.NOT_PEERS) < set(inference.WAYS)
     command = inference.contender("PyTorch eager, 1 thread", "alexnet_bn", 64, "bfloat16", 7).command
-    assert {"--way=PyTorch eager, 1 thread", "--net=alexnet_bn", "--batch_size=64", "--blocks=7", "--threads=1"} < set(
-        command
-    )
+    flags = {"--way=PyTorch eager, 1 thread", "--net=alexnet_bn", "--batch_size=64", "--blocks=7", "--threads=1"}
+    assert flags < set(command)
 
 
 @pytest.mark.parametrize(("net", "batch_size", "calls"), [("lenet5_tanh", 1, 500), ("alexnet_bn", 64, 1)])
