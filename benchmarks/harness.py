@@ -51,7 +51,6 @@ def contender_parser(description: str) -> argparse.ArgumentParser:
     """The flags that every contender understands."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--net", default="lenet5_tanh", help="which net")
-    parser.add_argument("--task", choices=("train", "infer"), default="train", help="train, or only compute logits")
     parser.add_argument("--batch_size", type=int, default=128, help="images per step")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the computation")
     parser.add_argument("--blocks", type=int, default=3, help="timed blocks of steps, after one that is not timed")

@@ -19,8 +19,3 @@ def training_flops(net: Chain) -> int:
         flops += 2 * row.multiply_adds * (1 + (row.params > 0) + weights_below)
         weights_below = weights_below or row.params > 0
     return flops
-
-
-def inference_flops(net: Chain) -> int:
-    """Floating-point operations of one image on its way through the net, without heads."""
-    return 2 * sum(layer.multiply_adds() for _, layer in net.rows)

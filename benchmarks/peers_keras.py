@@ -1,4 +1,4 @@
-"""Keras 3 on the TensorFlow backend as a contender, with the options that make it fast: `fit`, or inference.
+"""Keras 3 on the TensorFlow backend as a contender, with the options that make it fast.
 
 python -m benchmarks.peers_keras --net=lenet5_tanh --batch_size=128 --precision=float32 --steps_per_execution=50 --json
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.blocks import timed, wait_for_turn
+from benchmarks.blocks import wait_for_turn
 from benchmarks.harness import NOT_INSTALLED, contender_parser, drawn_data, report, report_error
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -44,7 +44,7 @@ def load(args: argparse.Namespace) -> tuple[Any, tuple[int, ...], int]:
 
     keras.utils.set_random_seed(0)
     if args.precision == "bfloat16":
-        keras.config.set_dtype_policy("bfloat16" if args.store_bfloat16 else "mixed_bfloat16")
+        keras.config.set_dtype_policy("mixed_bfloat16")
     build, shape, classes = NETS[args.net]
     return build(shape, classes), shape, classes
 
@@ -115,30 +115,13 @@ def train(args: argparse.Namespace, name: str) -> None:
     report(name, args, seconds, args.steps, versions(), steps_per_execution=many, **more)
 
 
-def infer(args: argparse.Namespace, name: str) -> None:
-    """Calls of a `tf.function` on one batch in memory: a good deal faster than `predict` on a small batch."""
-    import keras
-    import tensorflow as tf
-
-    model, shape, classes = load(args)
-    if isinstance(model.output, dict):
-        model = keras.Model(model.input, model.output["logits"])
-    predict = tf.function(lambda batch: model(batch, training=False), jit_compile=args.jit)
-    images = tf.constant(drawn_data(args.batch_size, shape, classes)[0])
-    seconds = timed(args.blocks, lambda: [predict(images).numpy() for _ in range(args.steps)])
-    report(name, args, seconds, args.steps, versions())
-
-
 def main() -> None:
     parser = contender_parser(__doc__ or "")
     parser.add_argument("--steps_per_execution", type=int, default=1, help="of a call; the most that divide a block")
     parser.add_argument("--jit", action="store_true", help="compile with XLA")
     parser.add_argument("--input", choices=("numpy", "tfdata"), default="numpy", help="how fit gets its batches")
-    parser.add_argument("--store_bfloat16", action="store_true", help="inference: the weights themselves in bfloat16")
     args = parser.parse_args()
     name = f"keras-{args.input}-{args.steps_per_execution}" + "-jit" * args.jit
-    if args.store_bfloat16 and (args.task, args.precision) != ("infer", "bfloat16"):
-        parser.error("--store_bfloat16 is for --task=infer --precision=bfloat16")
     if any(importlib.util.find_spec(package) is None for package in ("keras", "tensorflow")):
         return report_error(name, NOT_INSTALLED)
     from tests.oracles.nets_keras import NETS  # needs Keras
@@ -146,7 +129,7 @@ def main() -> None:
     if args.net not in NETS:
         return report_error(name, f"no net {args.net!r} here, only {', '.join(NETS)}")
     try:
-        (infer if args.task == "infer" else train)(args, name)
+        train(args, name)
     except Exception as error:
         report_error(name, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""PyTorch as a contender, eager or compiled, with its fast options: the usual training loop, or inference.
+"""PyTorch as a contender, eager or compiled, with its fast options: the usual training loop.
 
 python -m benchmarks.peers_torch --net=lenet5_tanh --batch_size=128 --precision=float32 --mode=compile --json
 """
@@ -10,7 +10,6 @@ import contextlib
 import functools
 import importlib.util
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +32,7 @@ def autocast(args: argparse.Namespace) -> Callable[[], Any]:
     """A context in which PyTorch computes in the precision asked for; the parameters stay as they are."""
     import torch
 
-    if args.precision == "float32" or args.store_bfloat16:
+    if args.precision == "float32":
         return contextlib.nullcontext
     return functools.partial(torch.autocast, "cpu", torch.bfloat16)
 
@@ -111,35 +110,6 @@ def train(args: argparse.Namespace, name: str) -> None:
     report(name, args, seconds, todo.steps, {"torch": torch.__version__}, parameters=parameters, loss=loss)
 
 
-def infer(args: argparse.Namespace, name: str) -> None:
-    """Calls the net on one batch in memory: moving statistics, no dropout, no gradients, no auxiliary heads."""
-    import torch
-
-    from tests.oracles.nets_torch import HEADS
-
-    net, shape, classes = load(args)
-    rows = OrderedDict(net.named_children())
-    if rows.keys() & set(HEADS):
-        net = torch.nn.Sequential(OrderedDict((row, rows[row]) for row in rows if row not in HEADS))
-    dtype = torch.bfloat16 if args.store_bfloat16 else torch.float32
-    net = net.eval().to(dtype=dtype)
-    images = torch.from_numpy(drawn_data(args.batch_size, shape, classes)[0]).contiguous(memory_format=layout(args))
-    cast = autocast(args)
-
-    def predict(batch: Any) -> Any:
-        with cast():
-            return net(batch.to(dtype)).float()
-
-    if args.mode == "compile":
-        import torch._inductor.config as inductor
-
-        inductor.freezing = args.freeze
-        predict = torch.compile(predict, mode=args.compile_mode)
-    with torch.inference_mode():
-        seconds = timed(args.blocks, lambda: [predict(images) for _ in range(args.steps)])
-    report(name, args, seconds, args.steps, {"torch": torch.__version__})
-
-
 def main() -> None:
     parser = contender_parser(__doc__ or "")
     parser.add_argument(
@@ -150,22 +120,12 @@ def main() -> None:
     )
     parser.add_argument("--channels_last", action="store_true", help="store the images as [N, H, W, C]")
     parser.add_argument(
-        "--freeze", action="store_true", help="compiled inference: weights become constants in the kernels' own layout"
-    )
-    parser.add_argument(
-        "--store_bfloat16",
-        action="store_true",
-        help="inference: the weights themselves in bfloat16, not cast each call",
-    )
-    parser.add_argument(
         "--adam", choices=("fused", "foreach", "single"), default="fused", help="torch.optim.Adam's implementation"
     )
     parser.add_argument("--threads", type=int, default=cores(), help="torch.set_num_threads")
     args = parser.parse_args()
-    if args.store_bfloat16 and (args.task, args.precision) != ("infer", "bfloat16"):
-        parser.error("--store_bfloat16 is for --task=infer --precision=bfloat16")
     name = "torch-" + (f"compile-{args.compile_mode}" if args.mode == "compile" else "eager")
-    name += "-channels_last" * args.channels_last + "-freeze" * args.freeze + f"-{args.threads}threads"
+    name += "-channels_last" * args.channels_last + f"-{args.threads}threads"
     if importlib.util.find_spec("torch") is None:
         return report_error(name, NOT_INSTALLED)
     from tests.oracles.nets_torch import NETS  # needs PyTorch
@@ -173,7 +133,7 @@ def main() -> None:
     if args.net not in NETS:
         return report_error(name, f"no net {args.net!r} here, only {', '.join(NETS)}")
     try:
-        (infer if args.task == "infer" else train)(args, name)
+        train(args, name)
     except Exception as error:  # inductor raises many kinds when it finds no working C++ compiler
         report_error(name, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
         sys.exit(1)

@@ -1,17 +1,16 @@
 """Training speed of rawcnn: shuffled batches, input, loss, gradient and update, as `train_epochs` runs them.
 
 python -m benchmarks.step_time --net=lenet5_tanh --batch_size=128 --precision=float32 --json
-
-With --task=infer, the speed of the trained net: images in memory, uint8, to logits as numpy, a batch a call.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +19,9 @@ import rawcnn.start  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.blocks import timed
+from benchmarks.blocks import wait_for_turn
 from benchmarks.harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report
-from benchmarks.peak import inference_flops, training_flops
+from benchmarks.peak import training_flops
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import Source
 from rawcnn.machine import one_thread_per_op, shards_of
@@ -31,7 +30,6 @@ from rawcnn.nets import (
     precision,
 )
 from rawcnn.nets.chain import Chain
-from rawcnn.nets.inference import frozen
 from rawcnn.ops.fast import forms
 from rawcnn.ops.fast.forms import plain
 from rawcnn.run.plan import plan as assemble
@@ -79,35 +77,21 @@ Measured = tuple[list[float], dict[str, Any]]
 def train(net: Chain, recipe: Recipe, shards: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
     """Train a block to warm up, then the timed ones."""
     state, step = trainer(net, recipe, shards)
-    ends, losses, waited = [], [], []
+    seconds: list[float] = []
+    losses, waited = [], []
+    start = math.nan  # of a block
     epochs = todo.passes * (args.blocks + 1)
     for now in train_epochs(state, step, source, batch_size=args.batch_size, epochs=epochs, seed=0):
         waited.append(now.data_share)
-        if now.epoch_ended and now.epoch % todo.passes == 0:
-            ends.append(time.perf_counter())
-            losses.append(round(now.loss, 4))
-    return np.diff(ends).tolist(), {"loss": losses, "data_share": round(float(np.median(waited)), 3)}
-
-
-def infer(net: Chain, recipe: Recipe, shards: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
-    """Classify a block of batches to warm up, then the timed ones."""
-    net = frozen(net)
-
-    @tf.function(autograph=False)
-    def logits(images: tf.Tensor) -> tf.Tensor:
-        return tf.concat([net(recipe.preprocess(part)) for part in tf.split(images, shards)], axis=0)
-
-    def block() -> None:
-        for first in (k * args.batch_size % todo.images for k in range(todo.steps)):
-            logits(tf.constant(source.images[first : first + args.batch_size])).numpy()
-
-    return timed(args.blocks, block), {}
-
-
-TASKS: dict[str, tuple[Callable[..., Measured], Callable[[Chain], int]]] = {
-    "train": (train, training_flops),
-    "infer": (infer, inference_flops),
-}
+        if not (now.epoch_ended and now.epoch % todo.passes == 0):
+            continue
+        losses.append(round(now.loss, 4))
+        if now.epoch > todo.passes:
+            seconds.append(time.perf_counter() - start)
+        if now.epoch < epochs:
+            wait_for_turn()
+            start = time.perf_counter()
+    return seconds, {"loss": losses, "data_share": round(float(np.median(waited)), 3)}
 
 
 def speeds(net: Chain, flops: int, images_per_second: float, shards: int) -> dict[str, float]:
@@ -122,14 +106,13 @@ def speeds(net: Chain, flops: int, images_per_second: float, shards: int) -> dic
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure the task, then the peak, and report."""
-    task, count_flops = TASKS[args.task]
+    """Measure training, then the peak, and report."""
     net, recipe, shards = build(args.net, args.batch_size, args.precision, args.shards)
     todo, source = drawn_source(net, recipe, args)
-    seconds, more = task(net, recipe, shards, todo, source, args)
+    seconds, more = train(net, recipe, shards, todo, source, args)
     memory = peak_memory_mb()  # before the convolution that measures the peak takes its share
     images_per_second = todo.steps * args.batch_size / statistics.median(seconds)
-    more |= speeds(net, count_flops(net), images_per_second, shards)
+    more |= speeds(net, training_flops(net), images_per_second, shards)
     more |= {"ms_spread": [round(1000 * s / todo.steps, 4) for s in (min(seconds), max(seconds))]}
     more |= {"shards": shards, "compute": net.policy.compute.name, "peak_memory_mb": memory}
     more |= {"forms": forms.in_use(), "plain": args.plain}

@@ -121,16 +121,20 @@ def fastest_peer(rounds: Sequence[Sequence[dict[str, Any]]], ours: str) -> str |
     return max(medians, key=lambda name: medians[name]) if medians else None
 
 
-def ratio_to_fastest(rounds: Sequence[Sequence[dict[str, Any]]], ours: str) -> str:
-    """One sentence: the median of the turns' ratios to the fastest peer, and between which ratios half of them lie."""
-    peer = fastest_peer(rounds, ours)
+def ratio_to(rounds: Sequence[Sequence[dict[str, Any]]], ours: str, peer: str) -> str:
+    """One sentence: the median of the turns' ratios to a peer, and between which ratios half of them lie."""
     pair = [[result for result in results if result["contender"] in (ours, peer)] for results in rounds]
     ratios = sorted(ratio for ratio, _ in ratios_to_fastest(pair, ours))
     found = summarise(ratios)
     if found is None:
-        return "No ratio: rawcnn or all peers failed."
+        return f"No ratio to {peer}: no turn had both."
     low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-    return (
-        f"**{ours} / fastest peer: {found.median:.2f}** (half of the turns {low:.2f} to {high:.2f}, n={found.n} turns; "
-        f"{peer})"
-    )
+    return f"**{ours} / {peer}: {found.median:.2f}** (half of the turns {low:.2f} to {high:.2f}, n={found.n} turns)"
+
+
+def ratio_to_fastest(rounds: Sequence[Sequence[dict[str, Any]]], ours: str) -> str:
+    """The same to the fastest peer."""
+    peer = fastest_peer(rounds, ours)
+    if peer is None:
+        return "No ratio: all peers failed."
+    return f"Fastest peer: {peer}. " + ratio_to(rounds, ours, peer)

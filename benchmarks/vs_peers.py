@@ -1,24 +1,27 @@
 """rawcnn beside Keras 3 and PyTorch: the same nets on the same machine, every contender as it runs fastest.
 
 python -m benchmarks.vs_peers --nets=lenet5_tanh,alexnet_bn --out=benchmarks/RESULTS.md
-python -m benchmarks.vs_peers --nets=lenet5_tanh --task=infer --out=benchmarks/RESULTS.md
+ONEDNN_MAX_CPU_ISA=AVX2 TF_ENABLE_ONEDNN_OPTS=1 python -m benchmarks.vs_peers --nets=googlenet --all
 
-A net is done in two stages. Scouting: every configuration runs once and shortly, and in training the fastest are then
-tried at other batch sizes. Race: rawcnn and the fastest peers, each at its best batch size, run in turn, A B C A B C,
-in processes of their own. Only the race makes a claim.
+A net is done in two stages. Scouting: every configuration runs once and shortly, and the fastest are then tried at
+other batch sizes. Race: rawcnn and the fastest peers, each at its best batch size, in processes of their own which stay
+in memory and make short blocks in turn, A B C C B A; where they do not all fit, one process runs after the other. Only
+the race makes a claim. For inference see `benchmarks/inference.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import math
 import os
 import re
 import shlex
+import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +30,15 @@ from benchmarks.harness import (
     OURS,
     QUIET,
     Contender,
+    machine,
     machine_line,
     markdown_table,
     race,
     race_table,
-    ratio_line,
-    ratios_to_fastest,
     summarise,
     versions_line,
 )
+from benchmarks.turns import race_by_turns, ratio_to, ratio_to_fastest
 
 # What runs ------------------------------------------------------------------------------------------------------------
 
@@ -43,7 +46,7 @@ RAWCNN, KERAS, TORCH = "benchmarks.step_time", "benchmarks.peers_keras", "benchm
 FLOAT32, BFLOAT16 = "--precision=float32", "--precision=bfloat16"
 MANY = "--steps_per_execution=50"
 COMPILE, AUTOTUNE, LAST = "--mode=compile", "--compile_mode=max-autotune", "--channels_last"
-FROZEN, STORED, ONE_THREAD = "--freeze", "--store_bfloat16", "--threads=1"
+ONE_THREAD = "--threads=1"
 PLAIN_KERAS = "Keras fit float32"  # what most people run; it is in every race of training
 
 Ways = dict[str, tuple[str, ...]]
@@ -74,27 +77,6 @@ TRAIN_MORE: Ways = {  # fast on small nets or on processors without bfloat16 onl
     "PyTorch float32 compile, max-autotune": (TORCH, FLOAT32, COMPILE, AUTOTUNE),
     "PyTorch bfloat16 compile, max-autotune": (TORCH, BFLOAT16, COMPILE, AUTOTUNE),
 }
-INFER: Ways = {
-    "rawcnn bfloat16": (RAWCNN, BFLOAT16),
-    "rawcnn float32": (RAWCNN, FLOAT32),
-    "Keras float32": (KERAS, FLOAT32),
-    "Keras float32, XLA": (KERAS, FLOAT32, "--jit"),
-    "Keras bfloat16": (KERAS, BFLOAT16),
-    "Keras bfloat16, XLA": (KERAS, BFLOAT16, "--jit"),
-    "Keras bfloat16 weights": (KERAS, BFLOAT16, STORED),
-    "PyTorch float32, channels_last": (TORCH, FLOAT32, LAST),
-    "PyTorch float32 compile, channels_last, frozen": (TORCH, FLOAT32, COMPILE, LAST, FROZEN),
-    "PyTorch bfloat16, channels_last": (TORCH, BFLOAT16, LAST),
-    "PyTorch bfloat16 compile, channels_last": (TORCH, BFLOAT16, COMPILE, LAST),
-    "PyTorch bfloat16 weights, channels_last": (TORCH, BFLOAT16, STORED, LAST),
-    "PyTorch bfloat16 weights compile, channels_last, frozen": (TORCH, BFLOAT16, STORED, COMPILE, LAST, FROZEN),
-}
-INFER_MORE: Ways = {
-    "PyTorch float32": (TORCH, FLOAT32),
-    "PyTorch float32, 1 thread": (TORCH, FLOAT32, ONE_THREAD),
-    "PyTorch float32 compile": (TORCH, FLOAT32, COMPILE),
-    "PyTorch float32 compile, frozen, 1 thread": (TORCH, FLOAT32, COMPILE, FROZEN, ONE_THREAD),
-}
 
 
 @dataclass(frozen=True)
@@ -107,16 +89,16 @@ class Setting:
 
 
 SETTINGS = {
-    "alexnet_bn": Setting((64, 128, 256), 512),
-    "alexnet": Setting((64, 128, 256), 512),
-    "googlenet": Setting((64, 128, 256), 256),
-    "cifar_wide": Setting((32, 128, 256), 1024),
-    "vgg19": Setting((32, 64, 128), 128),
-    "lenet5_tanh": Setting((64, 128, 256), 300 * 128, more=True),
+    "alexnet_bn": Setting((64, 128, 256), 128),
+    "alexnet": Setting((64, 128, 256), 128),
+    "googlenet": Setting((64, 128, 256), 64),
+    "cifar_wide": Setting((32, 128, 256), 256),
+    "vgg19": Setting((16, 32, 64), 32),
+    "lenet5_tanh": Setting((64, 128, 256), 128 * 128, more=True),
 }
-INFER_BATCH_SIZES = (1, 64)
-BLOCKS = 2  # timed ones of a process in a race; a scout has one, of half the images
-MOST_STEPS = 2000  # of a block: inference of single images would take long
+BLOCKS = 2  # timed ones of a process that runs alone; a scout has one
+LONGER = 4  # times as many images has the block of a process that runs alone
+ROOM = 0.8  # of the memory: what contenders that race by turns may take together
 MOST_PEERS, NEAR = 2, 0.75  # at most so many peers race, none slower in scouting than this part of the fastest
 
 Entry = tuple[str, int]
@@ -124,11 +106,12 @@ Entry = tuple[str, int]
 Trials = dict[Entry, dict[str, Any]]
 """What each entry gave in scouting."""
 Rounds = list[list[dict[str, Any]]]
+SCOUTING, BY_TURNS, ALONE = "scouting", "race by turns", "race, one after the other"
 
 
-def steps_of(images: int, batch_size: int, scouting: bool) -> int:
-    """Steps of a block of about this many images; a scout's is half as long. The first steps of all are slower."""
-    return min(max(4, math.ceil(images / (2 if scouting else 1) / batch_size)), MOST_STEPS)
+def steps_of(images: int, batch_size: int, least: int) -> int:
+    """Steps of a block of about this many images. The first steps of all are slower, so a process alone has some."""
+    return max(least, math.ceil(images / batch_size))
 
 
 def label(entry: Entry) -> str:
@@ -138,10 +121,9 @@ def label(entry: Entry) -> str:
 
 @dataclass(frozen=True)
 class Bench:
-    """One net and one task, and how its contenders are run."""
+    """One net, and how its contenders are run."""
 
     net: str
-    task: str = "train"
     every: bool = False
     timeout: float = 300
     log: Path | None = None
@@ -149,36 +131,44 @@ class Bench:
 
     def ways(self) -> Ways:
         """The configurations that are tried."""
-        base, more = (TRAIN, TRAIN_MORE) if self.task == "train" else (INFER, INFER_MORE)
-        tried = {**base, **more} if self.every or self.only or SETTINGS[self.net].more else base
+        tried = {**TRAIN, **TRAIN_MORE} if self.every or self.only or SETTINGS[self.net].more else TRAIN
         return {name: way for name, way in tried.items() if name in (self.only or tried)}
 
-    def contender(self, entry: Entry, scouting: bool = False) -> Contender:
+    def contender(self, entry: Entry, blocks: int, *, by_turns: bool = False) -> Contender:
         """The process that measures an entry."""
         (name, batch_size), images = entry, SETTINGS[self.net].images
         script, *flags = self.ways()[name]
-        steps = steps_of(images, batch_size, scouting)
-        shared = [f"--net={self.net}", f"--task={self.task}", f"--batch_size={batch_size}", "--json"]
-        length = [f"--steps={steps}", f"--blocks={1 if scouting else BLOCKS}"]
-        return Contender(label(entry), (sys.executable, "-m", script, *shared, *flags, *length))
+        steps = steps_of(images, batch_size, 1) if by_turns else steps_of(LONGER * images, batch_size, 4)
+        shared = [f"--net={self.net}", f"--batch_size={batch_size}", "--json", f"--steps={steps}", f"--blocks={blocks}"]
+        return Contender(label(entry), (sys.executable, "-m", script, *shared, *flags))
 
-    def measure(self, entries: Sequence[Entry], rounds: int, scouting: bool = False) -> Rounds:
-        """Runs the entries in turn; every result goes to the log at once."""
-        stage = "scouting" if scouting else "race"
-
-        def write(result: Mapping[str, Any]) -> None:
-            if self.log:
-                with self.log.open("a") as file:
-                    print(json.dumps({"stage": stage, "net": self.net, "task": self.task, **result}), file=file)
+    def measure(self, stage: str, entries: Sequence[Entry], turns: int) -> Rounds:
+        """The entries' results in each turn: of a scout's only block, or of a race."""
 
         def say(text: str) -> None:
             print(f"{self.net} {stage} {text}", file=sys.stderr, flush=True)
 
-        return race([self.contender(entry, scouting) for entry in entries], rounds, self.timeout, say, write)
+        if stage == BY_TURNS:
+            some = [self.contender(entry, turns, by_turns=True) for entry in entries]
+            results = race_by_turns(some, turns, self.timeout * len(entries), say)
+        else:
+            some = [self.contender(entry, 1 if stage == SCOUTING else BLOCKS) for entry in entries]
+            results = race(some, turns, self.timeout, say)
+        if self.log:
+            with self.log.open("a") as file:
+                for result in itertools.chain(*results):
+                    print(json.dumps({"stage": stage, "net": self.net, **result}), file=file)
+        return results
 
     def scout(self, entries: Sequence[Entry]) -> Trials:
         """Each entry once, shortly."""
-        return dict(zip(entries, self.measure(entries, 1, scouting=True)[0], strict=True)) if entries else {}
+        return dict(zip(entries, self.measure(SCOUTING, entries, 1)[0], strict=True)) if entries else {}
+
+
+def stage_of(trials: Trials, racing: Sequence[Entry]) -> str:
+    """Whether these race by turns or one after the other: by the memory that each took in scouting."""
+    memory = sum(trials[entry].get("peak_memory_mb", 0.0) for entry in racing)
+    return BY_TURNS if memory < ROOM * 1024 * machine()["memory_gb"] else ALONE
 
 
 # Who races ------------------------------------------------------------------------------------------------------------
@@ -216,12 +206,12 @@ def race_of_training(bench: Bench, batch_sizes: Sequence[int]) -> tuple[Trials, 
 # How it is told -------------------------------------------------------------------------------------------------------
 
 MARK = f"Where other processes used over {QUIET:.0%} of the machine, a row is marked (!) and should be run again."
-HOW = {
-    "train": f"""# Training speed beside the fastest configurations of Keras and PyTorch
+HOW = f"""# Training speed beside the fastest configurations of Keras and PyTorch
 
 Every number is from a process of its own, which trains one block of steps untimed and then the timed ones: shuffling,
-input, loss, gradient and the Adam step are part of the time. Its images/s is the median of its blocks; a race gives the
-median, least and greatest over its rounds, and a ratio is taken round by round.
+input, loss, gradient and the Adam step are part of the time. In a race the processes stay in memory and make one short
+block in turn; where they do not fit together, they run whole, one after the other. A race gives the median, least and
+greatest over its turns; a ratio is taken turn by turn, to the peer with the greatest median.
 **Scouting** runs every configuration once at one batch size; our faster precision and the fastest peers, at
 most {MOST_PEERS} and those within {1 - NEAR:.0%} of the fastest, are tried at the other batch sizes. It chooses
 (**bold**) and claims nothing: n = 1. The **race** is between these, each at its best batch size, and Keras's plain
@@ -230,19 +220,7 @@ float32 `fit`.
 `steps_per_execution` is 50, or the most below that divide a block. With `--only`, the configurations named are all that
 was tried.
 {MARK}
-""",
-    "infer": f"""# Inference speed beside the fastest configurations of Keras and PyTorch
-
-Images in memory to logits, a batch a call, in processes of their own: no dropout, moving statistics, no gradients, no
-auxiliary heads. Keras is the model in a `tf.function`, PyTorch is in `inference_mode`. rawcnn's time includes the
-preprocessing of its uint8 images; the peers' images are float32 already. "bfloat16": computed in it, as in training;
-"bfloat16 weights": these are kept in it too, so that no call casts them; "frozen": constants of the compiled graph.
-**Scouting** runs every configuration once and chooses (**bold**) our faster precision and the fastest peers, at
-most {MOST_PEERS} and those within {1 - NEAR:.0%} of the fastest. These **race** in turn; a ratio is taken round by
-round.
-{MARK}
-""",
-}
+"""
 
 
 def scouting_table(trials: Trials, racing: Iterable[Entry]) -> str:
@@ -262,49 +240,25 @@ def scouting_table(trials: Trials, racing: Iterable[Entry]) -> str:
     return markdown_table(("scouting, images/s, n=1", *(f"batch {size}" for size in sizes)), rows)
 
 
-def ratio_to(rounds: Rounds, ours: str, peer: str) -> str:
-    """One sentence: the median of the per-round ratios to one peer."""
-    ratio = summarise(
-        value
-        for value, _ in ratios_to_fastest(
-            [[r for r in results if r["contender"] in (ours, peer)] for results in rounds], ours
-        )
-    )
-    if ratio is None:
-        return f"No ratio to {peer}: no round had both."
-    return f"**{ours} / {peer}: {ratio.median:.2f}** (spread {ratio.low:.2f} to {ratio.high:.2f}, n={ratio.n} rounds)"
-
-
-def training(bench: Bench, batch_sizes: Sequence[int], rounds: int) -> tuple[list[str], Rounds]:
+def training(bench: Bench, batch_sizes: Sequence[int], turns: int) -> tuple[list[str], Rounds]:
     """Scouting and race of one net: paragraphs, the result first, and all that was measured."""
     trials, racing = race_of_training(bench, batch_sizes)
-    results = bench.measure(racing, rounds)
+    results = bench.measure(stage_of(trials, racing), racing, turns)
     ours = label(racing[0])
     plain = [label(entry) for entry in racing if entry[0] == PLAIN_KERAS]
-    ratios = [ratio_line(results, ours), *(ratio_to(results, ours, peer) for peer in plain)]
-    return [*ratios, race_table(results), scouting_table(trials, racing)], [*results, list(trials.values())]
+    ratios = [ratio_to_fastest(results, ours), *(ratio_to(results, ours, peer) for peer in plain)]
+    shares = [share_of_peak(results, ours)]
+    return [*ratios, *shares, race_table(results), scouting_table(trials, racing)], [*results, list(trials.values())]
 
 
-def inference(bench: Bench, batch_sizes: Sequence[int], rounds: int) -> tuple[list[str], Rounds]:
-    """The same at each batch size."""
-    trials: Trials = {}
-    everyone: list[Entry] = []
-    all_results: Rounds = []
-    told = []
-    for size in batch_sizes:
-        trials |= bench.scout([(name, size) for name in bench.ways()])
-        racing = [(name, size) for name in finalists(trials, size)]
-        results = bench.measure(racing, rounds)
-        told += [ratio_line(results, label(racing[0])), race_table(results)]
-        everyone += racing
-        all_results += results
-    return [*told, scouting_table(trials, everyone)], [*all_results, list(trials.values())]
-
-
-TASKS: dict[str, Callable[[Bench, Sequence[int], int], tuple[list[str], Rounds]]] = {
-    "train": training,
-    "infer": inference,
-}
+def share_of_peak(rounds: Rounds, ours: str) -> str:
+    """One sentence: how much of what the fastest convolution reaches the net does."""
+    found = [result for results in rounds for result in results if result["contender"] == ours]
+    share = summarise(result["share_of_peak"] for result in found if "share_of_peak" in result)
+    if share is None:
+        return ""
+    peak = statistics.median(result["peak_gflop_per_second"] for result in found)
+    return f"{ours}: {share.median:.0%} of the {peak:,.0f} GFLOP/s that a 3x3 convolution reaches in the same process."
 
 
 def restriction() -> str:
@@ -313,14 +267,14 @@ def restriction() -> str:
     return f"ONEDNN_MAX_CPU_ISA={value}" if value else ""
 
 
-def heading(net: str, task: str) -> str:
+def heading(net: str) -> str:
     """What a later run of the same replaces."""
-    return "## " + ", ".join(filter(None, (net, "inference" if task == "infer" else "", restriction())))
+    return "## " + ", ".join(filter(None, (net, restriction())))
 
 
 def command_line(net: str, args: argparse.Namespace) -> str:
     """The command that repeats one net, without the files of this run."""
-    flags = [f"--nets={net}", f"--task={args.task}", f"--rounds={args.rounds}", f"--timeout={args.timeout:g}"]
+    flags = [f"--nets={net}", f"--turns={args.turns}", f"--timeout={args.timeout:g}"]
     if args.batch_sizes:
         flags.append("--batch_sizes=" + ",".join(map(str, args.batch_sizes)))
     flags += ["--all"] * args.all + [f"--only={name}" for name in args.only]
@@ -329,12 +283,11 @@ def command_line(net: str, args: argparse.Namespace) -> str:
 
 def section(net: str, args: argparse.Namespace) -> str:
     """Measures one net and writes it up."""
-    bench = Bench(net, args.task, args.all, args.timeout, args.log, args.only)
-    sizes = args.batch_sizes or (SETTINGS[net].batch_sizes if args.task == "train" else INFER_BATCH_SIZES)
+    bench = Bench(net, args.all, args.timeout, args.log, args.only)
     machine = machine_line()  # before we are its load
-    paragraphs, results = TASKS[args.task](bench, sizes, args.rounds)
+    paragraphs, results = training(bench, args.batch_sizes or SETTINGS[net].batch_sizes, args.turns)
     where = f"Machine: {machine}. Date: {datetime.date.today()}. Versions: {versions_line(results)}."
-    return "\n\n".join([heading(net, args.task), *paragraphs, f"Command: `{command_line(net, args)}`", where])
+    return "\n\n".join([heading(net), *filter(None, paragraphs), f"Command: `{command_line(net, args)}`", where])
 
 
 def put_section(document: str, text: str, preface: str) -> str:
@@ -363,9 +316,8 @@ def sizes(text: str) -> tuple[int, ...]:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default=",".join(SETTINGS), help="nets, with commas between them")
-    parser.add_argument("--task", choices=TASKS, default="train", help="train, or only compute logits")
     parser.add_argument("--batch_sizes", type=sizes, help="instead of the net's own, with commas between them")
-    parser.add_argument("--rounds", type=int, default=3, help="how often every contender of a race runs; 3 for a claim")
+    parser.add_argument("--turns", type=int, default=9, help="blocks of every contender in a race")
     parser.add_argument("--all", action="store_true", help="also scout what seldom wins; needed without bfloat16")
     parser.add_argument("--only", action="append", default=[], help="try this configuration and no other; repeatable")
     parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
@@ -375,13 +327,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args.nets = args.nets.split(",")
     if unknown := set(args.nets) - set(SETTINGS):
         parser.error(f"no settings for {', '.join(sorted(unknown))}, only for {', '.join(SETTINGS)}")
-    known = Bench(args.nets[0], args.task, every=True).ways()
+    known = Bench(args.nets[0], every=True).ways()
     if unknown := set(args.only) - set(known):
         parser.error(f"no configuration {min(unknown)!r}, only {'; '.join(known)}")
     if args.only and not any(name.startswith(OURS) for name in args.only):
         parser.error(f"--only needs a configuration of {OURS} too")
-    if args.rounds < 1:
-        parser.error("--rounds must be at least 1")
+    if args.turns < 1:
+        parser.error("--turns must be at least 1")
     return args
 
 
@@ -392,7 +344,7 @@ def main() -> None:
         print(text, end="\n\n", flush=True)
         if args.out:
             before = args.out.read_text() if args.out.exists() else ""
-            args.out.write_text(put_section(before, text, HOW[args.task]))
+            args.out.write_text(put_section(before, text, HOW))
 
 
 if __name__ == "__main__":
