@@ -6,7 +6,6 @@ import argparse
 import ast
 import json
 import sys
-from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -209,17 +208,11 @@ def tiny_torch(shape: Any, classes: int) -> Any:
     return Tiny()
 
 
-def tiny_torch_rows(shape: Any, classes: int) -> Any:
-    """A chain whose heads fail if they are called."""
-    import torch
-
-    class Fails(torch.nn.Module):
-        def forward(self, x: Any) -> Any:
-            raise AssertionError("a head ran in inference")
-
-    return torch.nn.Sequential(
-        OrderedDict(flat=torch.nn.Flatten(), aux1=Fails(), logits=torch.nn.Linear(64, classes), aux2=Fails())
-    )
+def waited_for(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list to which a word is added each time that a contender waits for its turn."""
+    turns: list[str] = []
+    monkeypatch.setattr(module, "wait_for_turn", lambda: turns.append("turn"))
+    return turns
 
 
 TINY_SHAPE = {"keras": (8, 8, 1), "torch": (1, 8, 8)}
@@ -235,32 +228,13 @@ def test_peers_train_heads_at_their_weight_and_in_passes(
     monkeypatch.setitem(nets.NETS, "tiny", (tiny, TINY_SHAPE[peer], 100))
     flags = ("--net=tiny", "--batch_size=8", "--steps=2", "--images=8", "--blocks=3", "--json")
     monkeypatch.setattr(sys, "argv", [f"peers_{peer}.py", *flags])
+    turns = waited_for(script if peer == "keras" else blocks, monkeypatch)
     script.main()
+    assert len(turns) == 3
     found = json.loads(capsys.readouterr().out)
     assert found.get("error") is None
     assert (found["parameters"], found["n"]) == (3 * 65 * 100, 3)
     assert found["loss"][0] == pytest.approx(1.6 * np.log(100), rel=1e-4) and found["loss"][1] < found["loss"][0]
-
-
-@pytest.mark.parametrize(
-    ("peer", "flags"),
-    [("keras", ()), ("keras", ("--precision=bfloat16", "--store_bfloat16")), ("torch", ("--precision=bfloat16",))],
-)
-def test_peers_infer_without_heads(
-    peer: str, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip(peer)
-    nets, script = import_module(f"tests.oracles.nets_{peer}"), import_module(f"benchmarks.peers_{peer}")
-    monkeypatch.setitem(nets.NETS, "tiny", (tiny_keras if peer == "keras" else tiny_torch_rows, TINY_SHAPE[peer], 10))
-    shared = ("--net=tiny", "--task=infer", "--batch_size=3", "--steps=2", "--blocks=1", "--json")
-    monkeypatch.setattr(sys, "argv", [f"peers_{peer}.py", *shared, *flags])
-    script.main()
-    if peer == "keras":
-        import keras
-
-        keras.config.set_dtype_policy("float32")
-    found = json.loads(capsys.readouterr().out)
-    assert (found.get("error"), found["n"], found["batch_size"]) == (None, 1, 3)
 
 
 def test_both_peers_build_the_same_nets() -> None:

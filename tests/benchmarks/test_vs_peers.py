@@ -33,27 +33,27 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Contenders with made-up rates, which grow with the batch size but for `near`'s; gives the list of who ran."""
     ran: list[str] = []
 
-    def measure(bench: Bench, entries: Any, rounds: int, scouting: bool = False) -> Any:
-        ran.extend(f"{'scout' if scouting else 'race'} {vs_peers.label(entry)}" for entry in entries)
+    def measure(bench: Bench, stage: str, entries: Any, turns: int) -> Any:
+        ran.extend(f"{stage} {vs_peers.label(entry)}" for entry in entries)
 
         def one(name: str, size: int) -> dict[str, Any]:
             grown = RATES[name] * (1 - size / 1000 if name == "near" else 1 + size / 1000)
             return {**result(grown), "contender": vs_peers.label((name, size))}
 
-        return [[one(*entry) for entry in entries] for _ in range(rounds)]
+        return [[one(*entry) for entry in entries] for _ in range(turns)]
 
     monkeypatch.setattr(Bench, "ways", lambda bench: dict.fromkeys(RATES, ("x.py",)))
     monkeypatch.setattr(Bench, "measure", measure)
     return ran
 
 
-@pytest.mark.parametrize("task", ["train", "infer"])
-def test_every_configuration_is_a_command_of_its_own_with_the_same_task(task: str) -> None:
-    bench = Bench("googlenet", task, every=True)
-    shared = {"--net=googlenet", f"--task={task}", "--batch_size=64", "--json", "--blocks=2", "--steps=4"}
-    commands = [bench.contender((name, 64)).command for name in bench.ways()]
+@pytest.mark.parametrize(("by_turns", "steps"), [(True, 1), (False, 4)])
+def test_every_configuration_is_a_command_of_its_own_with_the_same_work(by_turns: bool, steps: int) -> None:
+    bench = Bench("googlenet", every=True)
+    shared = {"--net=googlenet", "--batch_size=64", "--json", "--blocks=2", f"--steps={steps}"}
+    commands = [bench.contender((name, 64), 2, by_turns=by_turns).command for name in bench.ways()]
     assert all(shared <= set(command) and command[1] == "-m" and find_spec(command[2]) for command in commands)
-    assert len(set(commands)) == len(commands) > len(Bench("googlenet", task).ways())
+    assert len(set(commands)) == len(commands) > len(Bench("googlenet").ways())
     assert all(sum(flag.startswith("--precision=") for flag in command) == 1 for command in commands)
     assert all(("float32" in name) == (vs_peers.FLOAT32 in flags) for name, flags in bench.ways().items())
 
@@ -65,19 +65,18 @@ def test_the_peers_understand_their_flags(peer: str, monkeypatch: pytest.MonkeyP
     said: list[str] = []
     monkeypatch.setattr(script.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(script, "report_error", lambda name, error: said.append(error))
-    tasks = [Bench("lenet5_tanh", task) for task in ("train", "infer")]
-    commands = [bench.contender((name, 8)).command for bench in tasks for name in bench.ways()]
+    bench = Bench("lenet5_tanh")
+    commands = [bench.contender((name, 8), 1).command for name in bench.ways()]
     mine = [command for command in commands if command[2] == f"benchmarks.peers_{peer}"]
     for command in mine:
         monkeypatch.setattr(sys, "argv", list(command[2:]))
         script.main()
-    assert said == [harness.NOT_INSTALLED] * len(mine) and len(mine) > 8
+    assert said == [harness.NOT_INSTALLED] * len(mine) and len(mine) > 6
 
 
 def test_a_block_has_about_the_same_images_at_every_batch_size() -> None:
-    assert [vs_peers.steps_of(512, size, scouting=False) for size in (64, 128, 256, 300)] == [8, 4, 4, 4]
-    assert [vs_peers.steps_of(512, size, scouting=True) for size in (64, 128, 256)] == [4, 4, 4]
-    assert vs_peers.steps_of(38400, 1, scouting=False) == vs_peers.MOST_STEPS
+    assert [vs_peers.steps_of(512, size, 4) for size in (64, 128, 256, 300)] == [8, 4, 4, 4]
+    assert [vs_peers.steps_of(128, size, 1) for size in (64, 128, 256)] == [2, 1, 1]
     for setting in vs_peers.SETTINGS.values():
         assert max(setting.batch_sizes) <= 256 and setting.batch_sizes == tuple(sorted(setting.batch_sizes))
 
@@ -109,26 +108,37 @@ def test_the_best_batch_size_is_one_that_ran() -> None:
 
 
 def test_training_scouts_at_the_middle_batch_tries_the_others_and_races_with_plain_keras(made_up: list[str]) -> None:
-    told, rounds = vs_peers.training(Bench("alexnet"), (64, 128, 256), rounds=3)
-    assert made_up[:6] == [f"scout {name}, batch 128" for name in RATES]
+    told, rounds = vs_peers.training(Bench("alexnet"), (64, 128, 256), turns=3)
+    assert made_up[:6] == [f"scouting {name}, batch 128" for name in RATES]
     assert made_up[6:12] == [
-        f"scout {name}, batch {n}" for name in ("rawcnn bfloat16", "fast", "near") for n in (64, 256)
+        f"scouting {name}, batch {n}" for name in ("rawcnn bfloat16", "fast", "near") for n in (64, 256)
     ]
     racing = ["rawcnn bfloat16, batch 256", "fast, batch 256", "near, batch 64", f"{PLAIN_KERAS}, batch 128"]
-    assert made_up[12:] == [f"race {entry}" for entry in racing] and len(rounds) == 3 + 1
-    assert told[0].startswith(
-        "**rawcnn bfloat16, batch 256 / fastest peer of the round: 1.50** (spread 1.50 to 1.50, n=3"
-    )
+    assert made_up[12:] == [f"race by turns {entry}" for entry in racing] and len(rounds) == 3 + 1
+    ratio = "**rawcnn bfloat16, batch 256 / fast, batch 256: 1.50** (half of the turns 1.50 to 1.50, n=3 turns)"
+    assert told[0] == f"Fastest peer: fast, batch 256. {ratio}"
     assert told[1].startswith("**rawcnn bfloat16, batch 256 / Keras fit float32, batch 128: 6.68** ")
-    assert "| far |  | 157.9 |  |" in told[3] and "| near | **187.2** | 174.4 | 148.8 |" in told[3]
+    assert "| far |  | 157.9 |  |" in told[4] and "| near | **187.2** | 174.4 | 148.8 |" in told[4]
 
 
-def test_inference_scouts_and_races_at_each_batch_size(made_up: list[str]) -> None:
-    told, rounds = vs_peers.inference(Bench("alexnet", "infer"), (1, 64), rounds=2)
-    assert [line for line in made_up if line.startswith("race")] == [
-        f"race {name}, batch {size}" for size in (1, 64) for name in ("rawcnn bfloat16", "fast", "near")
+def test_those_that_do_not_fit_into_memory_together_race_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vs_peers, "machine", lambda: {"memory_gb": 10.0})
+    trials: vs_peers.Trials = {
+        ("a", 8): result(1.0, peak_memory_mb=5000.0),
+        ("b", 8): result(1.0),
+        ("c", 8): {"error": ""},
+    }
+    assert vs_peers.stage_of(trials, list(trials)) == vs_peers.BY_TURNS
+    trials["b", 8]["peak_memory_mb"] = 4000.0
+    assert vs_peers.stage_of(trials, list(trials)) == vs_peers.ALONE
+
+
+def test_the_share_of_the_peak_is_told() -> None:
+    turns = [
+        [{"contender": "ours", "share_of_peak": share, "peak_gflop_per_second": 2000.0}] for share in (0.2, 0.4, 0.3)
     ]
-    assert len(rounds) == 2 * 2 + 1 and told[0].startswith("**rawcnn bfloat16, batch 1 /") and "batch 64 /" in told[2]
+    assert vs_peers.share_of_peak(turns, "ours").startswith("ours: 30% of the 2,000 GFLOP/s that ")
+    assert vs_peers.share_of_peak(turns, "peer") == ""
 
 
 def test_only_those_that_are_named_run() -> None:
@@ -140,9 +150,9 @@ def test_only_those_that_are_named_run() -> None:
 
 def test_plain_keras_races_only_where_it_was_tried(made_up: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bench, "ways", lambda bench: dict.fromkeys(["rawcnn bfloat16", "fast"], ("x.py",)))
-    told, _ = vs_peers.training(Bench("alexnet"), (64,), rounds=1)
-    assert made_up[2:] == ["race rawcnn bfloat16, batch 64", "race fast, batch 64"]
-    assert "fast, batch 64" in told[0] and "contender" in told[1]
+    told, _ = vs_peers.training(Bench("alexnet"), (64,), turns=1)
+    assert made_up[2:] == ["race by turns rawcnn bfloat16, batch 64", "race by turns fast, batch 64"]
+    assert "fast, batch 64" in told[0] and "contender" in told[2]
 
 
 def test_scouting_shows_errors_disturbance_and_who_was_chosen() -> None:
@@ -169,27 +179,22 @@ def test_a_section_replaces_its_own_kind_and_nothing_else() -> None:
 
 def test_the_command_names_what_matters_and_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    args = vs_peers.parse(["--nets=vgg19,alexnet", "--rounds=4", "--all", "--batch_sizes=8,16", "--out=/x", "--log=/y"])
-    command = (
-        "python -m benchmarks.vs_peers --nets=vgg19 --task=train --rounds=4 --timeout=300 --batch_sizes=8,16 --all"
-    )
+    args = vs_peers.parse(["--nets=vgg19,alexnet", "--turns=4", "--all", "--batch_sizes=8,16", "--out=/x", "--log=/y"])
+    command = "python -m benchmarks.vs_peers --nets=vgg19 --turns=4 --timeout=300 --batch_sizes=8,16 --all"
     assert vs_peers.command_line("vgg19", args) == command
-    assert (
-        vs_peers.heading("vgg19", "train") == "## vgg19" and vs_peers.heading("vgg19", "infer") == "## vgg19, inference"
-    )
+    assert vs_peers.heading("vgg19") == "## vgg19"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert vs_peers.command_line("vgg19", args) == f"ONEDNN_MAX_CPU_ISA=AVX2 {command}"
-    assert vs_peers.heading("vgg19", "train") == "## vgg19, ONEDNN_MAX_CPU_ISA=AVX2"
+    assert vs_peers.heading("vgg19") == "## vgg19, ONEDNN_MAX_CPU_ISA=AVX2"
 
 
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--rounds=0"],
+        ["--turns=0"],
         ["--nets=vgg19,nonsense"],
         ["--only=rawcnn bfloat16", "--only=nonsense"],
         ["--only=Keras fit bfloat16"],  # whom would it race with?
-        ["--task=infer", "--only=rawcnn bfloat16", "--only=Keras fit bfloat16"],
     ],
 )
 def test_wrong_flags_end_at_once(flags: list[str]) -> None:
@@ -198,19 +203,21 @@ def test_wrong_flags_end_at_once(flags: list[str]) -> None:
 
 
 def test_each_net_is_written_as_soon_as_it_is_done_and_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    printed = json.dumps({**result(100.0), "versions": {"torch": "9"}})
+    printed = json.dumps({**result(100.0), "batch_size": 8, "rates": [100.0], "versions": {"torch": "9"}})
     program = (sys.executable, "-S", "-c", f"print({printed!r})")
     monkeypatch.setattr(Bench, "ways", lambda bench: dict.fromkeys(["rawcnn float32", PLAIN_KERAS], ("x.py",)))
     monkeypatch.setattr(
-        Bench, "contender", lambda bench, entry, scouting=False: harness.Contender(vs_peers.label(entry), program)
+        Bench, "contender", lambda bench, entry, *_, **__: harness.Contender(vs_peers.label(entry), program)
     )
     out, log = tmp_path / "RESULTS.md", tmp_path / "log"
-    flags = ["--nets=vgg19,alexnet", "--rounds=1", "--batch_sizes=8", f"--out={out}", f"--log={log}"]
+    flags = ["--nets=vgg19,alexnet", "--turns=1", "--batch_sizes=8", f"--out={out}", f"--log={log}"]
     monkeypatch.setattr(sys, "argv", ["vs_peers.py", *flags])
     vs_peers.main()
     text = out.read_text()
     assert text.count("# Training speed") == 1 and text.index("## vgg19\n") < text.index("## alexnet\n")
-    assert "Machine: " in text and "torch 9" in text and "n=1 rounds" in text and str(tmp_path) not in text
+    assert "Machine: " in text and "torch 9" in text and "n=1 turns" in text and str(tmp_path) not in text
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["stage"] for line in lines] == ["scouting", "scouting", "race", "race"] * 2
+    assert [line["stage"] for line in lines] == [vs_peers.SCOUTING] * 2 + [vs_peers.BY_TURNS] * 2 + [
+        vs_peers.SCOUTING
+    ] * 2 + [vs_peers.BY_TURNS] * 2
     assert lines[0]["net"] == "vgg19" and lines[0]["contender"] == "rawcnn float32, batch 8"
