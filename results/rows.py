@@ -84,7 +84,7 @@ ROWS = (
     ),
     Row(
         "lenet5_drawn", "`lenet5_relu` trained on digits that rawcnn draws, tested on MNIST", "-", 98.3, 3,
-        LENET, "drawn", 10, tested_on="mnist", remark="An older run: 97.88, 3 seeds (lenet.md).",
+        LENET, "drawn", 10, tested_on="mnist", remark="Distorting the digits helps (see below).",
     ),
     Row(
         "cifar_basic", "`cifar_basic` on CIFAR-10, a recipe of ours, 5 epochs", "66.57 (a course)", 75.0, 3,
@@ -121,8 +121,8 @@ ROWS = (
     Row(
         "alexnet_valid", "`alexnet_valid` on a tenth of CIFAR-10, a course's recipe", "10 (a course: it did not learn)",
         45.0, 1, ALEXNET, "cifar10", 15, (*FAST, "--sample=0.1"),
-        remark="About 10 minutes on a quiet machine (estimated). Why the course's net did not learn is not shown "
-        "yet: raise the rate from 0.0001 to Adam's usual 0.001, which may be too much without batch normalisation.",
+        remark="Why the course's net did not learn is not shown yet: it may be Adam's usual rate of 0.001, ten times "
+        "this one, which may be too much without batch normalisation.",
     ),
     Row(
         "googlenet_dogs", "`googlenet` on 1,500 photos of dogs and cats", "65 (a course)", 78.0, 3, GOOGLENET, "folder",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,18 @@ def distort(
         tf.reshape(tf.transpose(tf.matmul(matrix, about_centre) + move, (1, 0, 2)), (2, count, height, width)) + field
     )
     return bilinear(images, where[0] + centre_y, where[1] + centre_x)
+
+
+def distortion(strength: float = 1.0) -> Augment:
+    """`distort` with `strength` (above 0) times its angles, scales, shears and shifts, and elastic fields.
+
+    >>> distortion(2.0)(tf.zeros((2, 28, 28, 1), tf.uint8), tf.constant([1, 2])).shape
+    TensorShape([2, 28, 28, 1])
+    """
+    if strength == 1:
+        return distort
+    usual = {name: value for name, value in (distort.__kwdefaults__ or {}).items() if name != "sigma"}
+    return partial(distort, **{name: strength * value for name, value in usual.items()})
 
 
 def bilinear(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

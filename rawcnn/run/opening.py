@@ -102,7 +102,7 @@ def _machine(ready: Plan) -> str:
 def _besides(now: Settings) -> list[str]:
     """What the flags add to the recipe, in words."""
     what = {
-        "distorted": now.distort,
+        "distorted" + f" {now.distort_strength:g} times as far" * (now.distort_strength != 1): now.distort,
         "changed by TrivialAugment": now.augment == "trivial",
         f"a rectangle erased in {100 * now.erase:g}%": now.erase,
         f"mixup (alpha {now.mixup:g})": now.mixup,

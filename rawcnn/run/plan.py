@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from rawcnn.data.augment import distort, first_batches
+from rawcnn.data.augment import distortion, first_batches
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment, Labelled
@@ -131,7 +131,7 @@ def plan(
         loss,
         batch_size,
         label_smoothing=recipe.label_smoothing,
-        augment=settings.augment or (distort if settings.distort else recipe.augment),
+        augment=settings.augment or (distortion(settings.distort_strength) if settings.distort else recipe.augment),
         erase=settings.erase,
         mixup=settings.mixup,
         cutmix=settings.cutmix,

@@ -94,6 +94,10 @@ class Settings:
     distort: bool = setting(
         False, CHANGES, "Distort training images, elastically and in the plane, instead of the recipe's changes."
     )
+    distort_strength: float = setting(
+        1.0, CHANGES, "Times as far as by default are images turned, scaled, sheared, moved and bent, with distort.",
+        low=0.05, high=5.0,
+    )  # fmt: skip
     augment: str | None = setting(
         None, CHANGES, "Change training images like this, not as the recipe does. trivial: TrivialAugment, for photos.",
         choices=tuple(AUGMENTS),
@@ -208,6 +212,8 @@ class Settings:
                 f"folds={self.folds} and fold={self.fold} do not fit: folds=5 (2 or more) goes with a fold of 1 ... 5. "
                 "`rawcnn sweep --folds=5` trains all five."
             )
+        if self.distort_strength != 1 and not self.distort:
+            raise UsageError("distort_strength needs distort: it says how far images are distorted.")
         if self.distort and self.augment:
             raise UsageError("distort and augment exclude each other: choose one.")
         if self.unfreeze_after and not self.freeze:
@@ -230,6 +236,7 @@ class Settings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
         """What `as_dict` gave. Raises `UsageError` that names a setting that is missing or unknown."""
+        values = {**ADDED, **values}
         check_names(values, NAMES, "setting")
         if missing := [name for name in NAMES if name not in values]:
             raise UsageError(f"the setting {missing[0]!r} is missing.")
@@ -252,6 +259,8 @@ class Where:
             raise UsageError("Which run? Name its directory with --run=DIR.")
 
 
+ADDED: dict[str, Any] = {"distort_strength": 1.0}
+"""Settings that older runs do not have -> what those runs did."""
 NAMES = tuple(item.name for item in fields(Settings))
 MAY_CHANGE = tuple(item.name for item in fields(Settings) if item.metadata["info"].may_change)
 """Settings that a resumed run may be given anew; all others decide what is computed.

@@ -7,7 +7,15 @@ import tensorflow as tf
 from scipy.ndimage import map_coordinates
 from scipy.stats import chisquare, kstest, uniform
 
-from rawcnn.data.augment import alternating_flip, bilinear, distort, in_turn, random_erasing, reflected_shift
+from rawcnn.data.augment import (
+    alternating_flip,
+    bilinear,
+    distort,
+    distortion,
+    in_turn,
+    random_erasing,
+    reflected_shift,
+)
 
 
 def test_bilinear_equals_scipy(rng):
@@ -57,6 +65,13 @@ def test_turns_scales_and_shifts_stay_in_their_bounds():
     angles = np.degrees(np.arctan2(y, x))
     assert 8 < np.abs(angles).max() < 11.5 and abs(angles.mean()) < 1.5
     np.testing.assert_allclose(np.hypot(x, y), 15, atol=0.5)
+
+
+def test_twice_as_strong_is_twice_as_far(rng):
+    images, seed = tf.constant(rng.integers(0, 256, (3, 28, 28, 1), np.uint8)), tf.constant([1, 2])
+    expected = distort(images, seed, alpha=12.0, sigma=4.0, degrees=12.0, scale=0.12, shear=0.12, shift=2.0)
+    np.testing.assert_array_equal(distortion(2.0)(images, seed), expected)
+    np.testing.assert_array_equal(distortion(1.0)(images, seed), distort(images, seed))
 
 
 def test_a_reflected_shift_is_a_crop_of_the_reflected_image(rng):

@@ -182,6 +182,8 @@ def test_what_makes_no_sense_for_the_run_is_refused(told, message):
         ({"augment": "trivail"}, "augment is 'trivail', but must be one of trivial. Did you mean 'trivial'?"),
         ({"accumulate": 0}, "accumulate must be 1 or more"),
         ({"distort": True, "augment": "trivial"}, "distort and augment exclude each other"),
+        ({"distort_strength": 2.0}, "distort_strength needs distort"),
+        ({"distort": True, "distort_strength": 9.0}, "distort_strength must be in 0.05 ... 5, not 9"),
     ],
 )
 def test_settings_out_of_bounds(told, message):

@@ -14,7 +14,7 @@ from rawcnn.run.flags import HelpAsked
 from rawcnn.run.flags import read_flags as parse_flags
 from rawcnn.run.given import data_of
 from rawcnn.run.session import settings_of
-from rawcnn.run.settings import MAY_CHANGE, NAMES, Settings, Where, resumed
+from rawcnn.run.settings import ADDED, MAY_CHANGE, NAMES, Settings, Where, resumed
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,8 @@ def test_only_what_may_change_changes_on_resume():
     assert now == replace(saved, epochs=20) and changed == {"epochs": "--epochs was 10 and is now 20"}
     for name in set(NAMES) - set(MAY_CHANGE) - {"sample"}:
         other = {"net": "vgg11", "dataset": "mnist", "precision": "bfloat16", "bad_images": "skip", "recipe": "x",
-                 "optimizer": "sgd", "schedule": "constant", "accumulate": 2}.get(name)  # fmt: skip
+                 "optimizer": "sgd", "schedule": "constant", "accumulate": 2,
+                 "distort_strength": 2.0}.get(name)  # fmt: skip
         value = other if other else not getattr(saved, name) if isinstance(getattr(saved, name), bool) else 1
         with pytest.raises(UsageError, match=f"--{name} was .* and is now {value}"):
             resumed(saved, {name: value}, "runs/a")
@@ -150,11 +151,18 @@ def test_help_begins_with_what_everyone_needs():
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_a_run_from_before_a_setting_does_what_it_did():
+    """An older record lacks the settings that came later."""
+    now = Settings(distort=True)
+    older = {name: value for name, value in now.as_dict().items() if name not in ADDED}
+    assert ADDED and Settings.from_dict(older) == now
+
+
 @pytest.mark.parametrize(
     ("group", "flags"),
     [
         ("Fine-tuning", "weights freeze unfreeze_after loaded_rate_factor"),
-        ("Changing and mixing training images", "distort augment augment_epochs erase mixup cutmix"),
+        ("Changing and mixing training images", "distort distort_strength augment augment_epochs erase mixup cutmix"),
         ("Classes of unequal size", "balanced_sampling class_weights"),
     ],
 )
