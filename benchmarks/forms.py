@@ -1,7 +1,7 @@
 """What each faster form gains on each instruction set: training speed with all forms and with all but one, by turns.
 
-python -m benchmarks.forms --turns=9 --forms=lrn,average_pool
-python -m benchmarks.forms --turns=9 --sets=AVX2 --forms= --nets=cifar_basic,googlenet
+python -m benchmarks.forms --turns=21 --forms=lrn,average_pool
+python -m benchmarks.forms --turns=21 --sets=AVX2 --forms= --nets=cifar_basic,googlenet
 
 The sets are the processor's own and all below it, to which oneDNN is held by ONEDNN_MAX_CPU_ISA in processes of their
 own. Sets without bfloat16 compute in float32, with fewer images. With --nets, whole nets run with the forms that are
@@ -49,7 +49,7 @@ class Case(NamedTuple):
         return Case(self.net, batch_size, "float32", max(1, self.steps // FEWER))
 
 
-_lenet, _lenet_bfloat16 = Case("lenet5_tanh", 128, "float32", 200), Case("lenet5_tanh", 256, "bfloat16", 100)
+_lenet, _lenet_bfloat16 = Case("lenet5_tanh", 128, "float32", 60), Case("lenet5_tanh", 256, "bfloat16", 40)
 _wide, _alexnet_bn = Case("cifar_wide", 128, "bfloat16", 1), Case("alexnet_bn", 128, "bfloat16", 1)
 _alexnet_bn_256 = _alexnet_bn._replace(batch_size=256)
 _alexnet, _googlenet = Case("alexnet", 128, "bfloat16", 1), Case("googlenet", 64, "bfloat16", 1)
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--forms", default=",".join(CASES), help="which of them, with commas between")
     parser.add_argument("--nets", default="", help=f"also whole nets: some of {', '.join(NETS)}")
     parser.add_argument("--sets", default=",".join(here), help="instruction sets, with commas between")
-    parser.add_argument("--turns", type=int, default=9, help="timed blocks of every contender")
+    parser.add_argument("--turns", type=int, default=21, help="timed blocks of every contender")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that a race may take")
     args = parser.parse_args()
     forms, nets, sets = _names(args.forms), _names(args.nets), _names(args.sets)
