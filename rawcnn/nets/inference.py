@@ -56,12 +56,12 @@ def check_dense(net: Chain) -> None:
         flat = flat or isinstance(layer, Flatten)
 
 
-def frozen(net: Chain, *, constant: bool = False) -> Chain:
+def frozen(net: Chain) -> Chain:
     """A twin of `net` for inference only: its weights do not change, and have the dtype that the net computes in.
 
     A net casts its float32 weights whenever it is called; for a few images that takes longer than the images do.
-    Later changes of `net` do not reach the twin. Batch normalisation's numbers stay float32. With `constant`, called
-    while a graph is traced, the weights are constants of this graph, which oneDNN brings into its own order only once.
+    Later changes of `net` do not reach the twin. Batch normalisation's numbers stay float32. A function that calls the
+    twin refers to its weights: as constants of the graph they would be copied ten times over while it is traced.
 
     >>> from rawcnn.nets import NETS
     >>> from rawcnn.nets.precision import MIXED_BFLOAT16
@@ -69,19 +69,16 @@ def frozen(net: Chain, *, constant: bool = False) -> Chain:
     >>> net.c1.w.dtype, net(tf.zeros((1, 32, 32, 1))).shape
     (tf.bfloat16, TensorShape([1, 10]))
     """
-    return _frozen(net, net.policy.compute, constant)
+    return _frozen(net, net.policy.compute)
 
 
-def _frozen(module: Any, dtype: tf.DType, constant: bool) -> Any:
+def _frozen(module: Any, dtype: tf.DType) -> Any:
     twin = copy.copy(module)
     for name, child in vars(module).items():
         if isinstance(child, tf.Variable):
-            with tf.init_scope():  # outside of the graph that may be traced
-                narrow = child.dtype.is_floating and name in ("w", "b")
-                child = tf.cast(child.read_value(), dtype) if narrow else child.read_value()
-                child = child.numpy() if constant else child
-            child = tf.constant(child) if constant else child
+            narrow = child.dtype.is_floating and name in ("w", "b")
+            child = tf.cast(child.read_value(), dtype) if narrow else child.read_value()
         elif isinstance(child, tf.Module):
-            child = _frozen(child, dtype, constant)
+            child = _frozen(child, dtype)
         object.__setattr__(twin, name, child)  # tf.Module's own would tell the original, whose books the twin shares
     return twin

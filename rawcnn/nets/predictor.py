@@ -26,8 +26,8 @@ class Predictor:
     """Class probabilities of images by a net, as it is now: changed weights are seen by the next call.
 
     `shown` makes of images `[N, H, W, C]` what the net takes. A tiny net reads its variables at each call. Of another
-    one batch normalisation is folded (in float32), and the weights are constants in the dtype that it computes in; they
-    are made again when a variable has changed.
+    one batch normalisation is folded (in float32), and the weights are kept in the dtype that it computes in; they are
+    made again when a variable has changed.
 
     >>> from rawcnn.nets import NETS
     >>> predictor = Predictor(NETS["lenet5_relu"](), lambda images: tf.cast(images, tf.float32) / 255)
@@ -59,8 +59,7 @@ class Predictor:
         """The function for one image, for any number, or for many images of a tiny net."""
         net: Function = self.net
         if not self._tiny:
-            folded = for_inference(self.net)
-            net = lambda x: frozen(folded, constant=True)(x)  # noqa: E731  # its constants belong to the graph
+            net = frozen(for_inference(self.net))
         on_cpu = not gpus()
         spec = tf.TensorSpec((1 if one else None, *images.shape[1:]), images.dtype)
 
