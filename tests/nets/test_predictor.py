@@ -7,6 +7,7 @@ import tensorflow as tf
 from rawcnn.layers import BatchNorm, Conv2D, Dense, Flatten
 from rawcnn.machine import AVX2
 from rawcnn.nets import NETS
+from rawcnn.nets import predictor as predictor_module
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.precision import FLOAT32, MIXED_BFLOAT16
 from rawcnn.nets.predictor import MANY, TINY, Predictor
@@ -142,3 +143,12 @@ def test_a_tape_that_watches_the_net_does_not_hinder_it(images):
         tape.watch(net.trainable_variables)
         answer = Predictor(net, scaled)(some)
     np.testing.assert_allclose(answer, of_net(net, some), atol=1e-6)
+
+
+def test_a_large_nets_weights_are_no_part_of_the_graph(images, monkeypatch):
+    """TensorFlow copies a graph many times while it is traced: VGG16's first answer took 9 GB."""
+    net, functions = large(), []
+    monkeypatch.setattr(predictor_module, "_direct", lambda function: functions.append(function) or function)
+    Predictor(net, scaled)._trace(images(net, 2), one=False, many=False)
+    size = functions[0].graph.as_graph_def().ByteSize()
+    assert size < net.num_params()  # of 4 bytes each
