@@ -95,7 +95,7 @@ class Settings:
         False, CHANGES, "Distort training images, elastically and in the plane, instead of the recipe's changes."
     )
     distort_strength: float = setting(
-        1.0, CHANGES, "Times as far as by default are images turned, scaled, sheared, moved and bent, with distort.",
+        1.0, CHANGES, "How far distort turns, scales, shears, moves and bends images. 2: twice as far as usual.",
         low=0.05, high=5.0,
     )  # fmt: skip
     augment: str | None = setting(
