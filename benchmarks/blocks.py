@@ -23,13 +23,27 @@ def wait_for_turn() -> None:
             raise SystemExit("the race is over")
 
 
+class Clock:
+    """The seconds of blocks whose ends it is told of; the first `untimed` of them are not timed."""
+
+    def __init__(self, blocks: int, untimed: int = 1):
+        self.seconds: list[float] = []
+        self._blocks, self._untimed, self._ended, self._start = blocks, untimed, 0, 0.0
+
+    def block_ended(self) -> None:
+        """Note the end of a block, and wait for the turn of the next timed one."""
+        self._ended += 1
+        if self._ended > self._untimed:
+            self.seconds.append(time.perf_counter() - self._start)
+        if self._untimed <= self._ended < self._untimed + self._blocks:
+            wait_for_turn()
+            self._start = time.perf_counter()
+
+
 def timed(blocks: int, block: Callable[[], Any]) -> list[float]:
     """The seconds of each of `blocks` calls of `block`, after one that is not timed: it compiles and warms up."""
-    block()
-    seconds = []
-    for _ in range(blocks):
-        wait_for_turn()
-        start = time.perf_counter()
+    clock = Clock(blocks)
+    for _ in range(blocks + 1):
         block()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+        clock.block_ended()
+    return clock.seconds

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.harness import Contender, machine_line, markdown_table, summarise
-from benchmarks.turns import race_by_turns
+from benchmarks.turns import middle_half, race_by_turns
 from rawcnn.machine import BFLOAT16, SETS, instruction_set
 
 WORTH_IT = 0.03
@@ -135,7 +135,7 @@ def table_row(form: str, isa: str, case: Case, turns: Sequence[Sequence[Mapping[
     pairs = [(found[ALL], found[form]) for found in by_name]
     good = [pair for pair in pairs if not any("error" in result for result in pair)]
     both = [(on["images_per_second"], off["images_per_second"]) for on, off in good]
-    gains = sorted(on / off - 1 for on, off in both)
+    gains = [on / off - 1 for on, off in both]
     gain = summarise(gains)
     if gain is None:
         error = next(result["error"] for pair in pairs for result in pair if "error" in result)
@@ -152,7 +152,7 @@ def table_row(form: str, isa: str, case: Case, turns: Sequence[Sequence[Mapping[
         isa,
         str(case),
         *speeds,
-        f"{gains[gain.n // 4]:+.1%} to {gains[-1 - gain.n // 4]:+.1%}",
+        "{:+.1%} to {:+.1%}".format(*middle_half(gains)),
         str(gain.n),
         f"{others:.0%}",
         ("yes" if used else "no") + mark,

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import math
 import os
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.blocks import wait_for_turn
+from benchmarks.blocks import Clock
 from benchmarks.harness import NOT_INSTALLED, contender_parser, drawn_data, report, report_error
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -89,30 +87,22 @@ def train(args: argparse.Namespace, name: str) -> None:
     images, labels = drawn_data(args.steps * (untimed + args.blocks) * args.batch_size, shape, classes)
     if isinstance(model.output, dict):
         labels = dict.fromkeys(model.output, labels)
-    seconds: list[float] = []
+    clock = Clock(args.blocks, untimed)
     losses: list[float] = []
-    start = math.nan  # of a block
 
     def end_of_call(batch: int, logs: Mapping[str, Any]) -> None:
-        nonlocal start
         losses.append(float(logs["loss"]))
-        done, more = divmod(batch + 1, args.steps)
-        if more or done < untimed:
-            return
-        if done > untimed:
-            seconds.append(time.perf_counter() - start)
-        if done < untimed + args.blocks:
-            wait_for_turn()
-            start = time.perf_counter()
+        if (batch + 1) % args.steps == 0:
+            clock.block_ended()
 
-    clock = keras.callbacks.LambdaCallback(on_train_batch_end=end_of_call)
-    options: dict[str, Any] = {"verbose": 0, "callbacks": [clock]}
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=end_of_call)
+    options: dict[str, Any] = {"verbose": 0, "callbacks": [callback]}
     if args.input == "tfdata":
         model.fit(pipeline(images, labels, args.batch_size), shuffle=False, **options)
     else:
         model.fit(images, labels, batch_size=args.batch_size, **options)
     more = {"parameters": model.count_params(), "loss": [round(losses[0], 4), round(losses[-1], 4)]}
-    report(name, args, seconds, args.steps, versions(), steps_per_execution=many, **more)
+    report(name, args, clock.seconds, args.steps, versions(), steps_per_execution=many, **more)
 
 
 def main() -> None:

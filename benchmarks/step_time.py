@@ -6,10 +6,8 @@ python -m benchmarks.step_time --net=lenet5_tanh --batch_size=128 --precision=fl
 from __future__ import annotations
 
 import argparse
-import math
 import platform
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +17,7 @@ import rawcnn.start  # noqa: F401
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.blocks import wait_for_turn
+from benchmarks.blocks import Clock
 from benchmarks.harness import OURS, Plan, contender_parser, drawn_data, peak_memory_mb, plan, report
 from benchmarks.peak import training_flops
 from rawcnn.data.datasets import DataSet
@@ -77,21 +75,14 @@ Measured = tuple[list[float], dict[str, Any]]
 def train(net: Chain, recipe: Recipe, shards: int, todo: Plan, source: Source, args: argparse.Namespace) -> Measured:
     """Train a block to warm up, then the timed ones."""
     state, step = trainer(net, recipe, shards)
-    seconds: list[float] = []
-    losses, waited = [], []
-    start = math.nan  # of a block
+    clock, losses, waited = Clock(args.blocks), [], []
     epochs = todo.passes * (args.blocks + 1)
     for now in train_epochs(state, step, source, batch_size=args.batch_size, epochs=epochs, seed=0):
         waited.append(now.data_share)
-        if not (now.epoch_ended and now.epoch % todo.passes == 0):
-            continue
-        losses.append(round(now.loss, 4))
-        if now.epoch > todo.passes:
-            seconds.append(time.perf_counter() - start)
-        if now.epoch < epochs:
-            wait_for_turn()
-            start = time.perf_counter()
-    return seconds, {"loss": losses, "data_share": round(float(np.median(waited)), 3)}
+        if now.epoch_ended and now.epoch % todo.passes == 0:
+            losses.append(round(now.loss, 4))
+            clock.block_ended()
+    return clock.seconds, {"loss": losses, "data_share": round(float(np.median(waited)), 3)}
 
 
 def speeds(net: Chain, flops: int, images_per_second: float, shards: int) -> dict[str, float]:

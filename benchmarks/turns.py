@@ -121,14 +121,20 @@ def fastest_peer(rounds: Sequence[Sequence[dict[str, Any]]], ours: str) -> str |
     return max(medians, key=lambda name: medians[name]) if medians else None
 
 
+def middle_half(values: Sequence[float]) -> tuple[float, float]:
+    """Between which of them half of the values lie."""
+    ordered = sorted(values)
+    return ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]
+
+
 def ratio_to(rounds: Sequence[Sequence[dict[str, Any]]], ours: str, peer: str) -> str:
     """One sentence: the median of the turns' ratios to a peer, and between which ratios half of them lie."""
     pair = [[result for result in results if result["contender"] in (ours, peer)] for results in rounds]
-    ratios = sorted(ratio for ratio, _ in ratios_to_fastest(pair, ours))
+    ratios = [ratio for ratio, _ in ratios_to_fastest(pair, ours)]
     found = summarise(ratios)
     if found is None:
         return f"No ratio to {peer}: no turn had both."
-    low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+    low, high = middle_half(ratios)
     return f"**{ours} / {peer}: {found.median:.2f}** (half of the turns {low:.2f} to {high:.2f}, n={found.n} turns)"
 
 

@@ -228,7 +228,7 @@ def test_peers_train_heads_at_their_weight_and_in_passes(
     monkeypatch.setitem(nets.NETS, "tiny", (tiny, TINY_SHAPE[peer], 100))
     flags = ("--net=tiny", "--batch_size=8", "--steps=2", "--images=8", "--blocks=3", "--json")
     monkeypatch.setattr(sys, "argv", [f"peers_{peer}.py", *flags])
-    turns = waited_for(script if peer == "keras" else blocks, monkeypatch)
+    turns = waited_for(blocks, monkeypatch)
     script.main()
     assert len(turns) == 3
     found = json.loads(capsys.readouterr().out)
