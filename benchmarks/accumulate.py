@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import ROOT, machine_line, peak_memory_mb
+from benchmarks.children import ROOT
+from benchmarks.harness import machine_line, peak_memory_mb
 
 
 def child(net_name: str, batch_size: int, pieces: int, steps: int, out: str) -> None:

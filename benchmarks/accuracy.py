@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.harness import Child, machine_line, markdown_table, publish, run_child
+from benchmarks.children import Child, run_child
+from benchmarks.harness import machine_line, markdown_table, publish
 
 # name in the table -> (flags, what was published)
 CASES: dict[str, tuple[tuple[str, ...], str]] = {

@@ -22,7 +22,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness import ROOT, machine_line, markdown_table
+from benchmarks.children import ROOT
+from benchmarks.harness import machine_line, markdown_table
 
 TRAIN_BELOW, TEST_BELOW = 750, 1001
 BACKBONE = {

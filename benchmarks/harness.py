@@ -8,7 +8,6 @@ by round. Only the standard library is imported at the top: a small parent keeps
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import os
@@ -16,17 +15,14 @@ import platform
 import resource
 import signal
 import statistics
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.children import Child, run_child
+
 OURS = "rawcnn"
 NOT_INSTALLED = "not installed: pip install 'rawcnn[bench]'"
 ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -146,76 +142,7 @@ def report_error(contender: str, error: str) -> None:
     print(json.dumps({"contender": contender, "error": error}))
 
 
-# Running children -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Child:
-    """How a child process ended: its output, wall time, peak memory and the share of the machine that others used."""
-
-    status: int
-    stdout: str
-    stderr: str
-    seconds: float
-    peak_memory_mb: float
-    others: float
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def busy_seconds() -> float | None:
-    """How long all cores together have worked since the machine started, whoever they worked for; None: not known."""
-    try:
-        fields = [int(f) for f in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    except (OSError, ValueError):
-        return None
-    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
-
-
-def others_share(busy: float | None, own: float, seconds: float) -> float | None:
-    """The share of the machine (0 ... 1) that others used in the last `seconds`, of which `own` CPU seconds were ours.
-
-    `busy` is what `busy_seconds` said before; None if that is not known.
-    """
-    after = busy_seconds()
-    if busy is None or after is None:
-        return None
-    share = (after - busy - own) / (seconds * (os.cpu_count() or 1))
-    return min(max(share, 0.0), 1.0)  # the system counts in ticks, coarse beside a short run
-
-
-def kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def run_child(command: Sequence[str], timeout: float) -> Child:
-    """Runs a command in a process group of its own, ended whole at the timeout (status -9)."""
-    busy, start = busy_seconds(), time.perf_counter()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True, cwd=ROOT
-        )
-        timer = threading.Timer(timeout, kill_group, (process.pid,))
-        timer.start()
-        try:
-            _, raw_status, usage = os.wait4(process.pid, 0)
-        except KeyboardInterrupt:
-            kill_group(process.pid)
-            raise
-        finally:
-            timer.cancel()
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(raw_status)
-        out.seek(0)
-        err.seek(0)
-        stdout, stderr = out.read(), err.read()
-    others = others_share(busy, usage.ru_utime + usage.ru_stime, seconds) or 0.0
-    peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return Child(process.returncode, stdout, stderr, seconds, peak, others)
+# Running a race -------------------------------------------------------------------------------------------------------
 
 
 def read_result(child: Child, name: str) -> dict[str, Any]:
@@ -358,6 +285,11 @@ def versions_line(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> str:
         for result in results:
             found.update(result.get("versions", {}))
     return ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:

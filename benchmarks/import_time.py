@@ -9,7 +9,8 @@ import argparse
 import json
 import sys
 
-from benchmarks.harness import machine, run_child, summarise
+from benchmarks.children import run_child
+from benchmarks.harness import machine, summarise
 
 CLOCK = "import time; start = time.perf_counter(); import tensorflow; middle = time.perf_counter(); "
 TAIL = "end = time.perf_counter(); print(middle - start, end - middle)"

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.children import run_child
 from benchmarks.harness import (
     OURS,
     Contender,
@@ -31,7 +32,6 @@ from benchmarks.harness import (
     race_table,
     read_result,
     report,
-    run_child,
     summarise,
     versions_line,
 )

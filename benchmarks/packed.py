@@ -18,16 +18,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import (
-    Contender,
-    machine_line,
-    markdown_table,
-    race,
-    read_result,
-    report,
-    run_child,
-    summarise,
-)
+from benchmarks.children import run_child
+from benchmarks.harness import Contender, machine_line, markdown_table, race, read_result, report, summarise
 from benchmarks.input_pipeline import SCALED, SIZE, write_links, write_photos
 from benchmarks.memory import resident_mb
 

@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.harness import ROOT, Child, machine_line, markdown_table, publish, run_child
+from benchmarks.children import ROOT, Child, run_child
+from benchmarks.harness import machine_line, markdown_table, publish
 
 PRECISIONS = ("float32", "bfloat16")
 # name -> (data, example and its flags, seeds)

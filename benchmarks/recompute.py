@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accumulate import relative
-from benchmarks.harness import Child, machine_line, markdown_table, peak_memory_mb, read_result, run_child
+from benchmarks.children import Child, run_child
+from benchmarks.harness import machine_line, markdown_table, peak_memory_mb, read_result
 
 HEADER = ("batch", "maps", "peak in tensors", "process", "s/update", "difference of the updates, relative to them")
 

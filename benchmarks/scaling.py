@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.harness import machine_line, markdown_table, read_result, run_child
+from benchmarks.children import run_child
+from benchmarks.harness import machine_line, markdown_table, read_result
 
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 IMAGES = {"lenet5_tanh": 20_000, "lenet5_relu": 20_000, "lenet5": 20_000, "cifar_basic": 2_000, "cifar_fast": 2_000}

@@ -27,7 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from benchmarks.harness import machine_line, markdown_table, read_result, run_child
+from benchmarks.children import run_child
+from benchmarks.harness import machine_line, markdown_table, read_result
 
 IMAGENET = 1_281_167
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import QUIET, Child, machine_line, markdown_table, run_child
+from benchmarks.children import Child, run_child
+from benchmarks.harness import QUIET, machine_line, markdown_table
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 SIDES = ("rawcnn", "keras")

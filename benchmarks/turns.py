@@ -7,25 +7,13 @@ processes a minute apart were not. All must fit into memory together; `harness.r
 from __future__ import annotations
 
 import os
-import subprocess
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.blocks import TURNS
-from benchmarks.harness import (
-    ROOT,
-    Child,
-    Contender,
-    busy_seconds,
-    kill_group,
-    others_share,
-    ratios_to_fastest,
-    read_result,
-    summarise,
-)
+from benchmarks.children import Child, Process, busy_seconds, others_share
+from benchmarks.harness import Contender, ratios_to_fastest, read_result, summarise
 
 
 class Runner:
@@ -33,25 +21,17 @@ class Runner:
 
     def __init__(self, contender: Contender, timeout: float):
         self.name = contender.name
-        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115  # `end` closes both
-        self._err = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._ready, ready = os.pipe()
         leave, self._leave = os.pipe()
-        self._process = subprocess.Popen(
-            contender.command,
-            stdout=self._out,
-            stderr=self._err,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=(ready, leave),
-            cwd=ROOT,
-            env=os.environ | {TURNS: f"{ready},{leave}"},
-        )
+        environment = os.environ | {TURNS: f"{ready},{leave}"}
+        self._process = Process(contender.command, timeout, pass_fds=(ready, leave), env=environment)
         os.close(ready)
         os.close(leave)
-        self._timer = threading.Timer(timeout, kill_group, (self._process.pid,))
-        self._timer.start()
-        self._alive = bool(os.read(self._ready, 1))  # when it has warmed up
+        self._alive = True
+
+    def warm_up(self) -> None:
+        """Wait until it has."""
+        self._alive = bool(os.read(self._ready, 1))
 
     def turn(self) -> None:
         """Let it make one block, and wait for the end of that."""
@@ -59,20 +39,15 @@ class Runner:
             os.write(self._leave, b".")
             self._alive = bool(os.read(self._ready, 1))  # nothing: it has made its last, or failed
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
     def end(self) -> Child:
-        """Wait for the end of the process; before its last block that is an end by force."""
+        """Wait for the end of the process."""
         os.close(self._leave)
         os.close(self._ready)
-        _, status, usage = os.wait4(self._process.pid, 0)
-        self._timer.cancel()
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        texts = []
-        for file in (self._out, self._err):
-            file.seek(0)
-            texts.append(file.read())
-            file.close()
-        own = usage.ru_utime + usage.ru_stime
-        return Child(self._process.returncode, texts[0], texts[1], own, 0.0, 0.0)
+        return self._process.wait()
 
 
 def race_by_turns(
@@ -87,13 +62,18 @@ def race_by_turns(
     try:
         for contender in contenders:
             runners.append(Runner(contender, timeout))
+            runners[-1].warm_up()
             progress(f"{contender.name} is ready")
         for number in range(turns):
             for runner in runners if number % 2 == 0 else runners[::-1]:
                 runner.turn()
+    except BaseException:  # an interrupt too
+        for runner in runners:
+            runner.kill()
+        raise
     finally:
         ended = [(runner.name, runner.end()) for runner in runners]
-    own = sum(child.seconds for _, child in ended)  # of CPU time
+    own = sum(child.cpu_seconds for _, child in ended)
     others = others_share(busy, own, time.perf_counter() - start) or 0.0
     results = [read_result(child, name) | {"others": others} for name, child in ended]
     for result in results:

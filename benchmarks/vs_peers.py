@@ -23,6 +23,7 @@ import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,14 +152,17 @@ class Bench:
         if stage == BY_TURNS:
             some = [self.contender(entry, turns, by_turns=True) for entry in entries]
             results = race_by_turns(some, turns, self.timeout * len(entries), say)
-        else:
-            some = [self.contender(entry, 1 if stage == SCOUTING else BLOCKS) for entry in entries]
-            results = race(some, turns, self.timeout, say)
+            for result in itertools.chain(*results):
+                self.note(stage, result)
+            return results
+        some = [self.contender(entry, 1 if stage == SCOUTING else BLOCKS) for entry in entries]
+        return race(some, turns, self.timeout, say, partial(self.note, stage))
+
+    def note(self, stage: str, result: dict[str, Any]) -> None:
+        """Put a result into the log, if there is one: what was measured outlives a race that is ended."""
         if self.log:
             with self.log.open("a") as file:
-                for result in itertools.chain(*results):
-                    print(json.dumps({"stage": stage, "net": self.net, **result}), file=file)
-        return results
+                print(json.dumps({"stage": stage, "net": self.net, **result}), file=file)
 
     def scout(self, entries: Sequence[Entry]) -> Trials:
         """Each entry once, shortly."""

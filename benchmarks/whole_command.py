@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import OURS, Child, machine, machine_line, markdown_table, run_child, summarise
+from benchmarks.children import Child, run_child
+from benchmarks.harness import OURS, machine, machine_line, markdown_table, summarise
 
 
 def commands(args: argparse.Namespace, run: str) -> dict[str, list[str]]:

@@ -33,8 +33,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import rawcnn  # noqa: E402
+from benchmarks.children import busy_seconds, others_share  # noqa: E402
 from benchmarks.finetune import chosen_photos  # noqa: E402
-from benchmarks.harness import QUIET, busy_seconds, machine_line, markdown_table, others_share  # noqa: E402
+from benchmarks.harness import QUIET, machine_line, markdown_table  # noqa: E402
 from results import picture  # noqa: E402
 from results.rows import DATA, OWED, ROWS, Row  # noqa: E402
 

@@ -1,7 +1,7 @@
 """All nets by name: `list_nets`, `create_net`, and `register_net` for a net of your own."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rawcnn.errors import UsageError, did_you_mean
@@ -114,7 +114,12 @@ def _same_function(one: Build, other: object) -> bool:
 def _build(name: str) -> Build:
     if name in NETS:
         return NETS[name]
-    raise UsageError(f"There is no net {name!r}.{did_you_mean(name, NETS)} rawcnn has {', '.join(NETS)}.")
+    raise no_such_net(name)
+
+
+def no_such_net(name: str, known: Iterable[str] = NETS) -> UsageError:
+    """The error that says so, which net may be meant, and which of the `known` ones can be chosen."""
+    return UsageError(f"There is no net {name!r}.{did_you_mean(name, NETS)} Choose one of {', '.join(known)}.")
 
 
 def input_shape(net: str) -> tuple[int, int, int]:

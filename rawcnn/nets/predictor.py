@@ -1,5 +1,6 @@
 """Class probabilities as fast as they go: a net traced once, and called without what `tf.function` does in Python."""
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -18,8 +19,15 @@ TINY = 2_000_000
 """Multiply-adds an image: below, TensorFlow's ops take longer to start than to run, so XLA joins them for one image."""
 MANY = 32
 """Images from which a tiny net takes two halves side by side: its ops are too small for all cores."""
+AT_ONCE = 80 * 224 * 224
+"""Pixels of the images that one call of a net tests: more take memory and no less time."""
 Function = Callable[[tf.Tensor], tf.Tensor]
 Answer = Callable[[np.ndarray], np.ndarray]
+
+
+def images_at_once(pixels: int) -> int:
+    """How many images of so many `pixels`, all their views counted, are tested in one call: 1 ... 1,000."""
+    return max(1, min(1000, AT_ONCE // pixels))
 
 
 class Predictor:
@@ -37,6 +45,7 @@ class Predictor:
 
     def __init__(self, net: Chain, shown: Function):
         self.net, self.shown = net, shown
+        self._at_once = images_at_once(math.prod(net.input_shape[:2]))
         self._tiny = sum(layer.multiply_adds() for _, layer in net.rows) < TINY
         self._weights = Watched(net)
         self._traced: dict[tuple[bool, bool, str], Answer] = {}
@@ -44,6 +53,13 @@ class Predictor:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 `[N, K]` of images `[N, H, W, C]`, uint8 or float32, N > 0."""
+        if len(images) <= self._at_once:
+            return self._answer(images)
+        starts = range(0, len(images), self._at_once)
+        return np.concatenate([self._answer(images[start : start + self._at_once]) for start in starts])
+
+    def _answer(self, images: np.ndarray) -> np.ndarray:
+        """The same for as many images as one call takes."""
         state = self.net.policy, forms.state()
         if (not self._tiny and self._weights.changed()) or state != self._state:
             self._traced.clear()
@@ -57,9 +73,7 @@ class Predictor:
 
     def _trace(self, images: np.ndarray, one: bool, many: bool) -> Answer:
         """The function for one image, for any number, or for many images of a tiny net."""
-        net: Function = self.net
-        if not self._tiny:
-            net = frozen(for_inference(self.net))
+        net: Function = self.net if self._tiny else frozen(for_inference(self.net))
         on_cpu = not gpus()
         spec = tf.TensorSpec((1 if one else None, *images.shape[1:]), images.dtype)
 
@@ -70,16 +84,16 @@ class Predictor:
             middle = tf.shape(images)[0] // 2
             return tf.concat([probabilities(images[:middle]), probabilities(images[middle:])], axis=0)
 
-        def traced(xla: bool) -> Answer:
-            function = tf.function(halves if many and on_cpu else probabilities, autograph=False, jit_compile=xla)
-            return _direct(function.get_concrete_function(spec))
-
         if self._tiny and one and on_cpu:  # with more images, XLA's convolutions cost more than it saves
             with forms.compiled(), suppress(tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-                function = traced(xla=True)
-                function(np.zeros_like(images))  # refused if there are ops that XLA does not know
-                return function
-        return traced(xla=False)
+                answer = _traced(probabilities, spec, xla=True)
+                answer(np.zeros_like(images))  # refused if there are ops that XLA does not know
+                return answer
+        return _traced(halves if many and on_cpu else probabilities, spec)
+
+
+def _traced(function: Function, spec: tf.TensorSpec, xla: bool = False) -> Answer:
+    return _direct(tf.function(function, autograph=False, jit_compile=xla).get_concrete_function(spec))
 
 
 def _direct(function: Any) -> Answer:

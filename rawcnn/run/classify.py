@@ -1,7 +1,7 @@
 """A trained run, ready to say what is in an image."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +18,7 @@ from rawcnn.nets.weights import assign
 from rawcnn.ops.fast.forms import chosen_for
 from rawcnn.run.directory import check_not_in_use
 from rawcnn.run.record import OWN_NET, Record, tested
-from rawcnn.train.inputs import Inputs, Seen, images_at_once
+from rawcnn.train.inputs import Inputs, Seen
 
 Build = Chain | Callable[[], Chain] | None
 
@@ -56,17 +56,11 @@ class Classifier:
         if not len(images):
             return np.zeros((0, len(self.class_names)), np.float32)
         with chosen_for(self.record.settings.forms) if self.record else nullcontext():
-            parts = [self._predictor(some) for some in self._blocks(images)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return self._predictor(images)
 
     @cached_property
     def _predictor(self) -> Predictor:
         return Predictor(self.net, self.inputs.shown)
-
-    def _blocks(self, images: np.ndarray) -> Iterator[np.ndarray]:
-        height, width, _ = self.image_shape
-        count = images_at_once(height * width)
-        return (images[first : first + count] for first in range(0, len(images), count))
 
 
 def load_run(directory: str | os.PathLike[str], net: Build = None) -> Classifier:

@@ -11,8 +11,8 @@ from rawcnn.run import signals
 with signals.quitting():  # TensorFlow takes seconds to import: a Ctrl-C then needs no traceback
     import tensorflow as tf
 
-    from rawcnn.errors import RawcnnError, UsageError, did_you_mean
-    from rawcnn.nets import NETS
+    from rawcnn.errors import RawcnnError, UsageError
+    from rawcnn.nets import NETS, no_such_net
     from rawcnn.run.directory import FLAGS
     from rawcnn.run.flags import HelpAsked, read_flags
     from rawcnn.run.output import tell
@@ -82,7 +82,7 @@ def _check_net(net: str, nets: Sequence[str]) -> None:
             f"{net} is not trained by this script, but by " + (f"{script}, or by " if known else "")
             + f"`rawcnn train --net={net}`. Here: {', '.join(nets)}."
         )  # fmt: skip
-    raise UsageError(f"There is no net {net!r}.{did_you_mean(net, NETS)} Choose one of {', '.join(nets)}.")
+    raise no_such_net(net, nets)
 
 
 _current: Run | None = None  # the run that this process trains, for the words after Ctrl-C

@@ -11,7 +11,7 @@ import rawcnn
 from rawcnn.data.datasets import KNOWN
 from rawcnn.data.source import Labelled
 from rawcnn.errors import RawcnnError, UsageError, did_you_mean
-from rawcnn.nets import NETS, input_shape
+from rawcnn.nets import NETS, input_shape, no_such_net
 from rawcnn.nets.summary import summary
 from rawcnn.ops.fast import forms
 from rawcnn.run import cli, doctor, export_command, find_rate, look, pack_command, pictures, sweep
@@ -66,7 +66,7 @@ def _summary(argv: list[str]) -> None:
     if len(words) != 1:
         raise UsageError("Which net? Name one, as in `rawcnn summary lenet5`. `rawcnn nets` lists them.")
     if words[0] not in NETS:
-        raise UsageError(f"There is no net {words[0]!r}.{did_you_mean(words[0], NETS)} `rawcnn nets` lists them.")
+        raise no_such_net(words[0])
     tell(summary(NETS[words[0]]()))
 
 

@@ -8,9 +8,9 @@ from rawcnn.data.augment import distortion, first_batches
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.preprocess import Preprocess
 from rawcnn.data.source import Augment, Labelled
-from rawcnn.errors import UsageError, did_you_mean
+from rawcnn.errors import UsageError
 from rawcnn.machine import cores, shards_of
-from rawcnn.nets import NETS, input_shape, precision
+from rawcnn.nets import NETS, input_shape, no_such_net, precision
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.precision import FLOAT32
 from rawcnn.ops.fast import forms
@@ -206,9 +206,7 @@ def _named_recipe(settings: Settings, net: Chain | None) -> Recipe:
             raise UsageError(f"{settings.net} has no recipe {settings.recipe!r}: leave recipe out.")
         return OWN
     if settings.net not in NETS:
-        raise UsageError(
-            f"There is no net {settings.net!r}: choose one of {', '.join(NETS)}.{did_you_mean(settings.net, NETS)}"
-        )
+        raise no_such_net(settings.net)
     return recipe_of(settings.net, settings.recipe)
 
 

@@ -4,7 +4,6 @@ How images are shown to a net (`Preprocess`, test view) and its loss are said on
 net.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from rawcnn.nets.chain import Chain
 from rawcnn.nets.predictor import Predictor
 from rawcnn.train.checks import check_chain, check_labels, net_and_source
 from rawcnn.train.evaluate import Evaluation
-from rawcnn.train.inputs import images_at_once
 from rawcnn.train.recipes import Recipe
 from rawcnn.train.shown import shown_to
 
@@ -72,7 +70,4 @@ def predict(net: Chain, images: Any, *, recipe: Recipe | None = None) -> np.ndar
         source = Source(images[:1], [0], ("0",))
         shown.check_size(net, source)
         predictor = shown.predictors[images.shape[1:]] = Predictor(net, shown.inputs(net, source).shown)
-    at_once = images_at_once(math.prod(net.input_shape[:2]))
-    if len(images) <= at_once:
-        return predictor(images)
-    return np.concatenate([predictor(images[at : at + at_once]) for at in range(0, len(images), at_once)])
+    return predictor(images)

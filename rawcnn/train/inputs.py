@@ -22,20 +22,14 @@ from rawcnn.layers import Whitening
 from rawcnn.nets.chain import Chain
 from rawcnn.nets.folding import folds, for_inference
 from rawcnn.nets.inference import check_dense, dense_logits, six_view_logits
-from rawcnn.nets.predictor import Watched
+from rawcnn.nets.predictor import Watched, images_at_once
 from rawcnn.train.evaluate import Evaluation, evaluate, make_eval_step
 from rawcnn.train.losses import Loss
 from rawcnn.train.recipes import Recipe
 
 CROPS = ("1", "6", "10", "144", "dense")
 FIRST = 5000  # images, of which rows that are computed from data need no more
-EVALUATED_AT_ONCE = 80 * 224 * 224  # pixels
 INVERTED = "inverted, because the net learnt from light things on dark ground, and this picture's border is light"
-
-
-def images_at_once(pixels: int) -> int:
-    """How many images of so many `pixels`, all their views counted, are tested in one call: 1 ... 1,000."""
-    return max(1, min(1000, EVALUATED_AT_ONCE // pixels))
 
 
 class Seen(NamedTuple):

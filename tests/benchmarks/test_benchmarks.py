@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import blocks, harness, whole_command
+from benchmarks import blocks, children, harness, whole_command
+from benchmarks.children import Child
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 PEAK = 64 << 20
@@ -69,16 +70,16 @@ def test_a_child_that_hangs_is_killed_with_all_its_children(tmp_path: Path) -> N
     late = tmp_path / "late"
     grandchild = f"import time; time.sleep(1.5); open({str(late)!r}, 'w')"
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"
-    child = harness.run_child((sys.executable, "-c", program), timeout=0.6)
+    child = children.run_child((sys.executable, "-c", program), timeout=0.6)
     assert child.status == -9
     assert harness.read_result(child, "slow")["error"].startswith("killed after")
-    harness.run_child((sys.executable, "-c", "import time; time.sleep(1.5)"), timeout=60)
+    children.run_child((sys.executable, "-c", "import time; time.sleep(1.5)"), timeout=60)
     assert not late.exists()
 
 
 def test_run_child_reads_status_output_and_peak_memory() -> None:
     program = f"import sys; held = b'x' * {PEAK}; print('out'); print('err', file=sys.stderr); sys.exit(3)"
-    child = harness.run_child((sys.executable, "-c", program), timeout=60)
+    child = children.run_child((sys.executable, "-c", program), timeout=60)
     assert (child.status, child.stdout, child.stderr) == (3, "out\n", "err\n")
     assert child.peak_memory_mb > PEAK / 2**20
 
@@ -270,7 +271,7 @@ def test_whole_command_reads_the_test_accuracy(stdout: str, expected: float | No
 
 def test_whole_command_compares_round_by_round() -> None:
     def child(seconds: float) -> Any:
-        return harness.Child(0, "test accuracy 99.00%", "", seconds, 500.0, 0.0)
+        return Child(0, "test accuracy 99.00%", "", seconds, 500.0, 0.0)
 
     children = {"rawcnn": [child(10), child(30), child(20)], "Keras": [child(40), child(60), child(20)]}
     _, _, ours, keras = whole_command.table(children).splitlines()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import time_to_accuracy
-from benchmarks.harness import Child
+from benchmarks.children import Child
 from rawcnn.data import datasets
 from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import Source

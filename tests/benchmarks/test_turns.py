@@ -77,3 +77,21 @@ def test_the_fastest_peer_is_the_fastest_by_its_median() -> None:
     assert turns.ratio_to_fastest(found, "ours") == (
         "Fastest peer: steady. **ours / steady: 1.50** (half of the turns 0.50 to 2.00, n=3 turns)"
     )
+
+
+def test_an_interrupt_ends_all_processes_at_once(tmp_path: Path) -> None:
+    def stop(text: str) -> None:
+        raise KeyboardInterrupt
+
+    contender = Contender("hangs", (sys.executable, "-c", PROGRAM, "hangs", "0.05", "3", str(tmp_path / "log")))
+    started: list[turns.Runner] = []
+
+    class Noted(turns.Runner):
+        def __init__(self, *given: Any):
+            super().__init__(*given)
+            started.append(self)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(turns, "Runner", Noted)
+        turns.race_by_turns([contender, contender], 3, 600, stop)
+    assert len(started) == 1 and started[0]._process._process.returncode == -9

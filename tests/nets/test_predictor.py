@@ -152,3 +152,13 @@ def test_a_large_nets_weights_are_no_part_of_the_graph(images, monkeypatch):
     Predictor(net, scaled)._trace(images(net, 2), one=False, many=False)
     size = functions[0].graph.as_graph_def().ByteSize()
     assert size < net.num_params()  # of 4 bytes each
+
+
+def test_more_images_than_one_call_takes_are_answered_piece_by_piece(images, monkeypatch):
+    net = large()
+    monkeypatch.setattr(predictor_module, "AT_ONCE", 3 * 28 * 28)
+    predictor, many = Predictor(net, scaled), images(net, 7)
+    asked, answer = [], predictor._answer
+    monkeypatch.setattr(predictor, "_answer", lambda some: asked.append(len(some)) or answer(some))
+    np.testing.assert_allclose(predictor(many), of_net(net, many), atol=1e-5)
+    assert asked == [3, 3, 1]

@@ -40,13 +40,13 @@ def test_a_created_net_is_the_functions():
     ],
 )
 def test_an_unknown_name_gets_a_suggestion(name, meant):
-    with pytest.raises(UsageError, match=rf"no net '{name}'\. Did you mean '{meant}'\? rawcnn has lenet5, lenet5_tanh"):
+    with pytest.raises(UsageError, match=rf"no net '{name}'\. Did you mean '{meant}'\? Choose one of lenet5, "):
         create_net(name)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "", 7, None])
 def test_a_name_like_no_other_gets_the_list(name):
-    with pytest.raises(UsageError, match=r"There is no net .*\. rawcnn has lenet5, lenet5_tanh, .*, cifar_fast\."):
+    with pytest.raises(UsageError, match=r"There is no net .*\. Choose one of lenet5, lenet5_tanh, .*, cifar_fast\."):
         create_net(name)
 
 
