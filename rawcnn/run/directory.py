@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png", "net.p
             "grad_cam.png", "connections.png", "bitmaps.png")  # fmt: skip
 REPORT = "report.html"  # what `rawcnn report` makes of the run
 EVENTS = "tensorboard"  # the folder of TensorBoard's event files
+EXPORTS = {"saved_model": "saved_model", "onnx": "model.onnx", "tflite": "model.tflite"}
+"""Format -> what an export is called in a run's directory, where no other path is given."""
 FILM, RESUMED = "film", "resumed.jsonl"  # the folder of the film, and its file that says where the run was resumed
 FOLDERS = (EVENTS, FILM)
 _FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, REPORT, *PICTURES, "ckpt-*.npz", f"{FILM}/epoch-*.npz",
@@ -66,6 +69,18 @@ class RunDir:
         for path in own:
             if overwrite or path.suffix == ".tmp":
                 path.unlink()
+        if overwrite and finished:
+            self._delete_exports()
+
+    def _delete_exports(self) -> None:
+        """Those of the run that is deleted: beside another run they would pass for its own."""
+        files = [self.path / EXPORTS[name] for name in ("onnx", "tflite")]
+        for path in (*files, *(path.with_name(f"{path.name}.json") for path in files)):
+            if path.is_file():
+                path.unlink()
+        folder = self.path / EXPORTS["saved_model"]
+        if (folder / "saved_model.pb").is_file() and not folder.is_symlink():
+            shutil.rmtree(folder)
 
     def close(self) -> None:
         """Free the directory for other processes, and remove it if it was made here and nothing was written."""

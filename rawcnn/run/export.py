@@ -27,12 +27,10 @@ from rawcnn.nets.folding import fold_batch_norm
 from rawcnn.nets.precision import FLOAT32
 from rawcnn.ops.fast.forms import plain_ops
 from rawcnn.run.classify import Classifier, load_run
-from rawcnn.run.directory import check_not_in_use
+from rawcnn.run.directory import EXPORTS, check_not_in_use
 from rawcnn.run.given import data_of
 
-FORMATS = ("saved_model", "onnx", "tflite")
-NAMES = {"saved_model": "saved_model", "onnx": "model.onnx", "tflite": "model.tflite"}
-"""What an export is called in a run's directory, where no other path is given."""
+FORMATS = tuple(EXPORTS)
 TOLERANCE = 1e-4
 """The largest difference of a probability with which an export is kept."""
 CHECKED, MULTIPLY_ADDS = (4, 200), 20e9

@@ -183,3 +183,17 @@ def test_the_command_exports_a_run(whole, home):
     assert names == list("0123456789")
     again = subprocess.run(line, capture_output=True, text=True, env=environment(home), cwd=ROOT, timeout=240)
     assert again.returncode == 2 and "exists already" in again.stderr
+
+
+def test_overwriting_a_run_deletes_its_exports_and_nothing_of_others(tmp_path):
+    run = tmp_path / "run"
+    with RunDir(run):
+        (run / "history.jsonl").write_text("{}\n")
+    (run / "saved_model" / "variables").mkdir(parents=True)
+    (run / "mine").mkdir()
+    exports = ("model.onnx", "model.tflite", "model.tflite.json", "saved_model/saved_model.pb")
+    for name in (*exports, "mine/model.onnx", "mine.onnx"):
+        (run / name).write_bytes(b"x")
+    with RunDir(run, overwrite=True):
+        assert not any((run / name).exists() for name in exports)
+        assert (run / "mine/model.onnx").exists() and (run / "mine.onnx").exists()
