@@ -73,9 +73,11 @@ ROWS = (
     ),
     Row(
         "lenet5_distorted", "`lenet5` on MNIST with distortions", "99.2 (LeCun et al. 1998)", 99.5, 3,
-        LENET, "mnist", 30, (*FAST, "--distort"),
-        remark="An older run: 99.36, 3 seeds (lenet.md). To try on held-out images: more epochs, averaged weights, no "
-        "distortion at the end.",
+        LENET, "mnist", 80,
+        (*FAST, "--distort", "--distort_strength=1.5", "--average=0.9995", "--augment_epochs=77"),
+        remark="On 10,000 held-out training images, the last epochs undistorted and the weights averaged (n = 1): "
+        "usual distortions 99.38 %, half as far again 99.42; with 30 epochs 99.19, and twice as far 99.22. A recipe of "
+        "usual distortions and 30 epochs gave 99.36 % of the test images, 3 seeds (lenet.md).",
     ),
     Row(
         "lenet5_tanh", "`lenet5_tanh` on MNIST, a course's recipe: 18 epochs of 1,100 batches of 50",
