@@ -1,6 +1,6 @@
 """What each faster form gains on each instruction set: training speed with all forms and with all but one, by turns.
 
-python -m benchmarks.forms --turns=21 --forms=lrn,average_pool
+python -m benchmarks.forms --turns=21 --out=benchmarks/FORMS.md
 python -m benchmarks.forms --turns=21 --sets=AVX2 --forms= --nets=cifar_basic,googlenet
 
 The sets are the processor's own and all below it, to which oneDNN is held by ONEDNN_MAX_CPU_ISA in processes of their
@@ -16,9 +16,10 @@ import datetime
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.harness import Contender, machine_line, markdown_table, summarise
+from benchmarks.harness import Contender, machine_line, markdown_table, put_section, summarise
 from benchmarks.turns import middle_half, race_by_turns
 from rawcnn.machine import BFLOAT16, SETS, instruction_set
 
@@ -27,6 +28,15 @@ ALL, CHOSEN = "all forms", "the forms in use"
 CAPS = {"AVX512_BF16": "AVX512_CORE_BF16", "AVX512": "AVX512_CORE", "AVX2": "AVX2"}
 """Instruction set -> the value of ONEDNN_MAX_CPU_ISA that holds oneDNN to it."""
 FEWER = 4  # times as many images a step and steps with bfloat16
+
+
+HOW = f"""# What each faster form gains, by instruction set
+
+Gain: training images/s with the form over those without it, minus 1, turn by turn, all other forms being on; "the forms
+in use": with those that rawcnn uses on the set over those of no form. The median of the turns, and between which gains
+half of them lie. (!): in use though it gains under {WORTH_IT:.0%} here, or the other way round. To the sets below the
+processor's own oneDNN is held by `ONEDNN_MAX_CPU_ISA`.
+"""
 
 
 class Case(NamedTuple):
@@ -139,7 +149,7 @@ def table_row(form: str, isa: str, case: Case, turns: Sequence[Sequence[Mapping[
     gain = summarise(gains)
     if gain is None:
         error = next(result["error"] for pair in pairs for result in pair if "error" in result)
-        return [form, what_it_is(form), isa, str(case), error, *[""] * 6]
+        return [form, what_it_is(form), str(case), error, *[""] * 6]
     on, off = (summarise(rates) for rates in zip(*both, strict=True))
     assert on and off
     others = max(result.get("others", 0.0) for pair in good for result in pair)
@@ -149,7 +159,6 @@ def table_row(form: str, isa: str, case: Case, turns: Sequence[Sequence[Mapping[
     return [
         form,
         what_it_is(form),
-        isa,
         str(case),
         *speeds,
         "{:+.1%} to {:+.1%}".format(*middle_half(gains)),
@@ -159,28 +168,37 @@ def table_row(form: str, isa: str, case: Case, turns: Sequence[Sequence[Mapping[
     ]
 
 
-def measure(forms: Sequence[str], nets: Sequence[str], sets: Sequence[str], turns: int, timeout: float) -> str:
-    """Races each case with and without its forms on each set, and returns the table."""
+def measure(forms: Sequence[str], nets: Sequence[str], isa: str, turns: int, timeout: float) -> str:
+    """Races each case with and without its forms on an instruction set, and returns the table."""
     raced, native = [], instruction_set()
 
     def race(pair: Sequence[Contender]) -> list[list[dict[str, Any]]]:
         some = [Contender(one.name, (*one.command, f"--blocks={turns}")) for one in pair]
         return race_by_turns(some, turns, timeout, lambda text: print(text, file=sys.stderr, flush=True))
 
-    for isa in sets:
-        some = [form for form in forms if isa in BFLOAT16 or form not in OF_BFLOAT16]
-        for case in dict.fromkeys(CASES[form] for form in some):
-            of_case = [form for form in some if CASES[form] == case]
-            print(f"{isa}: {case.on(isa)}", file=sys.stderr)
-            results = race(contenders(case, of_case, isa, native))
-            raced += [(form, isa, case.on(isa), results) for form in of_case]
-        for name in nets:
-            print(f"{isa}: {NETS[name].on(isa)}", file=sys.stderr)
-            results = race(of_net(NETS[name], isa, native))
-            raced.append((CHOSEN, isa, NETS[name].on(isa), results))
+    some = [form for form in forms if isa in BFLOAT16 or form not in OF_BFLOAT16]
+    for case in dict.fromkeys(CASES[form] for form in some):
+        of_case = [form for form in some if CASES[form] == case]
+        print(f"{isa}: {case.on(isa)}", file=sys.stderr)
+        results = race(contenders(case, of_case, isa, native))
+        raced += [(form, isa, case.on(isa), results) for form in of_case]
+    for name in nets:
+        print(f"{isa}: {NETS[name].on(isa)}", file=sys.stderr)
+        results = race(of_net(NETS[name], isa, native))
+        raced.append((CHOSEN, isa, NETS[name].on(isa), results))
     rows = [table_row(*one) for one in raced]
-    header = ("form", "what it is", "set", "net, batch, precision", "images/s with", "without", "gain")
-    return markdown_table((*header, "half of the turns", "n", "others' CPU use", "in use"), rows)
+    header = ("form", "what it is", "net, batch, precision", "images/s with", "without", "gain")
+    return markdown_table((*header, "half of the turns", "n", "others' CPU use", "in use"), rows, left=3)
+
+
+def section(isa: str, args: argparse.Namespace) -> str:
+    """Measures one instruction set and writes it up."""
+    machine, forms = machine_line(), _names(args.forms)  # before we are its load
+    table = measure(forms, _names(args.nets), isa, args.turns, args.timeout)
+    some = [] if set(forms) == set(CASES) else [f"--forms={args.forms}"]
+    flags = [f"--sets={isa}", f"--turns={args.turns}", *some, f"--nets={args.nets}"]
+    command = shlex.join(["python", "-m", "benchmarks.forms", *flags])
+    return f"## {isa}\n\n{table}\n\nCommand: `{command}`\n\nMachine: {machine}. Date: {datetime.date.today()}."
 
 
 def _names(text: str) -> list[str]:
@@ -195,6 +213,7 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(here), help="instruction sets, with commas between")
     parser.add_argument("--turns", type=int, default=21, help="timed blocks of every contender")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds that a race may take")
+    parser.add_argument("--out", type=Path, help="put each set's section into this markdown file")
     args = parser.parse_args()
     forms, nets, sets = _names(args.forms), _names(args.nets), _names(args.sets)
     if args.turns < 1 or not (set(forms) <= set(CASES) and set(nets) <= set(NETS) and set(sets) <= set(here)):
@@ -202,13 +221,11 @@ def main() -> None:
             f"--turns must be at least 1, --forms some of {', '.join(CASES)}, --nets some of {', '.join(NETS)}, "
             f"--sets some of {', '.join(here)}"
         )
-    print(f"Command: `{shlex.join(['python', '-m', 'benchmarks.forms', *sys.argv[1:]])}`\n")
-    print(f"Machine: {machine_line()}. Date: {datetime.date.today()}.\n")
-    print(measure(forms, nets, sets, args.turns, args.timeout))
-    print(
-        "\nGain: images/s with the form over those without it, minus 1, turn by turn, all other forms being on. "
-        f"(!): in use though it gains under {WORTH_IT:.0%} here, or the other way round."
-    )
+    for isa in sets:
+        text = section(isa, args)
+        print(text, end="\n\n", flush=True)
+        if args.out:
+            put_section(args.out, text, HOW)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import resource
 import signal
 import statistics
@@ -233,6 +234,30 @@ def publish(paragraphs: Iterable[str], out: Path | None) -> None:
     print(text)
     if out:
         out.write_text(text + "\n", encoding="utf-8")
+
+
+def with_section(document: str, text: str, preface: str) -> str:
+    """The document with the section in the place of the one of the same heading, all others as they are.
+
+    A new section goes to the end of the chapter that `preface` opens, and a new chapter to the end of the document.
+    """
+    parts = [part.strip("\n") for part in re.split(r"^(?=##? )", document, flags=re.MULTILINE) if part.strip()]
+    heads = [part.partition("\n")[0] for part in parts]
+    head, chapter = text.partition("\n")[0], preface.partition("\n")[0]
+    if head in heads:
+        parts[heads.index(head)] = text.strip("\n")
+    elif chapter in heads:
+        later = [k for k in range(heads.index(chapter) + 1, len(heads)) if heads[k].startswith("# ")]
+        parts.insert(later[0] if later else len(parts), text.strip("\n"))
+    else:
+        parts += [preface.strip("\n"), text.strip("\n")]
+    return "\n\n".join(parts) + "\n"
+
+
+def put_section(out: Path, text: str, preface: str) -> None:
+    """Put the section into the file `out`: see `with_section`."""
+    before = out.read_text(encoding="utf-8") if out.exists() else ""
+    out.write_text(with_section(before, text, preface), encoding="utf-8")
 
 
 def race_table(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> str:

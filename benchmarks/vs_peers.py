@@ -17,7 +17,6 @@ import itertools
 import json
 import math
 import os
-import re
 import shlex
 import statistics
 import sys
@@ -34,6 +33,7 @@ from benchmarks.harness import (
     machine,
     machine_line,
     markdown_table,
+    put_section,
     race,
     race_table,
     summarise,
@@ -294,24 +294,6 @@ def section(net: str, args: argparse.Namespace) -> str:
     return "\n\n".join([heading(net), *filter(None, paragraphs), f"Command: `{command_line(net, args)}`", where])
 
 
-def put_section(document: str, text: str, preface: str) -> str:
-    """The document with the section in the place of the one of the same heading, all others as they are.
-
-    A new section goes to the end of the chapter that `preface` opens, and a new chapter to the end of the document.
-    """
-    parts = [part.strip("\n") for part in re.split(r"^(?=##? )", document, flags=re.MULTILINE) if part.strip()]
-    heads = [part.partition("\n")[0] for part in parts]
-    head, chapter = text.partition("\n")[0], preface.partition("\n")[0]
-    if head in heads:
-        parts[heads.index(head)] = text.strip("\n")
-    elif chapter in heads:
-        later = [k for k in range(heads.index(chapter) + 1, len(heads)) if heads[k].startswith("# ")]
-        parts.insert(later[0] if later else len(parts), text.strip("\n"))
-    else:
-        parts += [preface.strip("\n"), text.strip("\n")]
-    return "\n\n".join(parts) + "\n"
-
-
 def sizes(text: str) -> tuple[int, ...]:
     """Batch sizes with commas between them."""
     return tuple(int(size) for size in text.split(","))
@@ -347,8 +329,7 @@ def main() -> None:
         text = section(net, args)
         print(text, end="\n\n", flush=True)
         if args.out:
-            before = args.out.read_text() if args.out.exists() else ""
-            args.out.write_text(put_section(before, text, HOW))
+            put_section(args.out, text, HOW)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def test_scouting_shows_errors_disturbance_and_who_was_chosen() -> None:
 
 
 def test_a_section_replaces_its_own_kind_and_nothing_else() -> None:
-    put = vs_peers.put_section
+    put = harness.with_section
     one = put("# Other\n\nkept\n", "## alexnet\n\nold", "# Training\n\nhow\n")
     two = put(one + "\n# Later\n\n## Own\n", "## alexnet_bn\n\nnew", "# Training\n\nhow changed\n")
     three = put(two, "## alexnet\n\nnewer", "# Training\n\nhow\n")
