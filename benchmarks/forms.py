@@ -3,8 +3,7 @@
 python -m benchmarks.forms --turns=21 --out=benchmarks/FORMS.md
 python -m benchmarks.forms --turns=21 --sets=AVX2 --forms= --nets=cifar_basic,googlenet
 
-The sets are the processor's own and all below it, to which oneDNN is held by ONEDNN_MAX_CPU_ISA in processes of their
-own. Sets without bfloat16 compute in float32, with fewer images. With --nets, whole nets run with the forms that are
+The sets are the processor's own and all below it, to which processes of their own are held (`sets.py`). Sets without bfloat16 compute in float32, with fewer images. With --nets, whole nets run with the forms that are
 in use on the set and without any. A form that gains less than 3 % is marked: it should not be in use there, and one
 that gains that much nowhere should go (see `rawcnn/ops/fast/forms.py`).
 """
@@ -20,13 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness import Contender, machine_line, markdown_table, put_section, summarise
+from benchmarks.sets import HELD, held_to, sets_here
 from benchmarks.turns import middle_half, race_by_turns
-from rawcnn.machine import BFLOAT16, SETS, instruction_set
+from rawcnn.machine import BFLOAT16, instruction_set
 
 WORTH_IT = 0.03
 ALL, CHOSEN = "all forms", "the forms in use"
-CAPS = {"AVX512_BF16": "AVX512_CORE_BF16", "AVX512": "AVX512_CORE", "AVX2": "AVX2"}
-"""Instruction set -> the value of ONEDNN_MAX_CPU_ISA that holds oneDNN to it."""
 FEWER = 4  # times as many images a step and steps with bfloat16
 
 
@@ -34,8 +32,9 @@ HOW = f"""# What each faster form gains, by instruction set
 
 Gain: training images/s with the form over those without it, minus 1, turn by turn, all other forms being on; "the forms
 in use": with those that rawcnn uses on the set over those of no form. The median of the turns, and between which gains
-half of them lie. (!): in use though it gains under {WORTH_IT:.0%} here, or the other way round. To the sets below the
-processor's own oneDNN is held by `ONEDNN_MAX_CPU_ISA`.
+half of them lie. (!): in use though it gains under {WORTH_IT:.0%} here, or the other way round.
+
+{HELD}
 """
 
 
@@ -107,16 +106,18 @@ def what_it_is(form: str) -> str:
     return "shards of a batch side by side, one thread per op" if form == "shards" else FORMS[form].what
 
 
-def sets_here(native: str) -> list[str]:
-    """The processor's own instruction set and those below it that oneDNN can be held to."""
-    return [isa for isa in SETS[SETS.index(native) :] if isa == native or isa in CAPS]
-
-
 def _step_time(case: Case, isa: str, native: str) -> tuple[str, ...]:
     """The command that measures `case` on an instruction set."""
-    held = () if isa == native else ("env", f"ONEDNN_MAX_CPU_ISA={CAPS[isa]}")
     flags = (f"--net={case.net}", f"--batch_size={case.batch_size}", f"--precision={case.precision}")
-    return (*held, sys.executable, "-m", "benchmarks.step_time", *flags, f"--steps={case.steps}", "--json")
+    return (
+        *held_to(isa, native),
+        sys.executable,
+        "-m",
+        "benchmarks.step_time",
+        *flags,
+        f"--steps={case.steps}",
+        "--json",
+    )
 
 
 def contenders(case: Case, forms: Sequence[str], isa: str, native: str) -> list[Contender]:

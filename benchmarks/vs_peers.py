@@ -1,7 +1,7 @@
 """rawcnn beside Keras 3 and PyTorch: the same nets on the same machine, every contender as it runs fastest.
 
 python -m benchmarks.vs_peers --nets=lenet5_tanh,alexnet_bn --out=benchmarks/RESULTS.md
-ONEDNN_MAX_CPU_ISA=AVX2 TF_ENABLE_ONEDNN_OPTS=1 python -m benchmarks.vs_peers --nets=googlenet --all
+python -m benchmarks.vs_peers --nets=googlenet --set=AVX2            # as on a processor with AVX2 only
 
 A net is done in two stages. Scouting: every configuration runs once and shortly, and the fastest are then tried at
 other batch sizes. Race: rawcnn and the fastest peers, each at its best batch size, in processes of their own which stay
@@ -16,12 +16,11 @@ import datetime
 import itertools
 import json
 import math
-import os
 import shlex
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,10 @@ from benchmarks.harness import (
     summarise,
     versions_line,
 )
+from benchmarks.sets import HELD, held_to, sets_here
 from benchmarks.turns import race_by_turns, ratio_to, ratio_to_fastest
+from rawcnn.machine import BFLOAT16 as WITH_BFLOAT16
+from rawcnn.machine import instruction_set
 
 # What runs ------------------------------------------------------------------------------------------------------------
 
@@ -129,11 +131,15 @@ class Bench:
     timeout: float = 300
     log: Path | None = None
     only: Sequence[str] = ()
+    isa: str = field(default_factory=lambda: instruction_set())
 
     def ways(self) -> Ways:
-        """The configurations that are tried."""
-        tried = {**TRAIN, **TRAIN_MORE} if self.every or self.only or SETTINGS[self.net].more else TRAIN
-        return {name: way for name, way in tried.items() if name in (self.only or tried)}
+        """The configurations that are tried: without bfloat16 in hardware, those of float32."""
+        fits = self.isa in WITH_BFLOAT16
+        more = self.every or self.only or SETTINGS[self.net].more or not fits
+        tried = {**TRAIN, **TRAIN_MORE} if more else TRAIN
+        known = {name: way for name, way in tried.items() if fits or BFLOAT16 not in way}
+        return {name: way for name, way in known.items() if name in (self.only or known)}
 
     def contender(self, entry: Entry, blocks: int, *, by_turns: bool = False) -> Contender:
         """The process that measures an entry."""
@@ -141,7 +147,9 @@ class Bench:
         script, *flags = self.ways()[name]
         steps = steps_of(images, batch_size, 1) if by_turns else steps_of(LONGER * images, batch_size, 4)
         shared = [f"--net={self.net}", f"--batch_size={batch_size}", "--json", f"--steps={steps}", f"--blocks={blocks}"]
-        return Contender(label(entry), (sys.executable, "-m", script, *shared, *flags))
+        return Contender(
+            label(entry), (*held_to(self.isa, instruction_set()), sys.executable, "-m", script, *shared, *flags)
+        )
 
     def measure(self, stage: str, entries: Sequence[Entry], turns: int) -> Rounds:
         """The entries' results in each turn: of a scout's only block, or of a race."""
@@ -224,6 +232,8 @@ float32 `fit`.
 `steps_per_execution` is 50, or the most below that divide a block. With `--only`, the configurations named are all that
 was tried.
 {MARK}
+
+{HELD}
 """
 
 
@@ -265,33 +275,24 @@ def share_of_peak(rounds: Rounds, ours: str) -> str:
     return f"{ours}: {share.median:.0%} of the {peak:,.0f} GFLOP/s that a 3x3 convolution reaches in the same process."
 
 
-def restriction() -> str:
-    """The instruction sets that oneDNN may use, if fewer than there are: it makes a result one of its own."""
-    value = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
-    return f"ONEDNN_MAX_CPU_ISA={value}" if value else ""
-
-
-def heading(net: str) -> str:
-    """What a later run of the same replaces."""
-    return "## " + ", ".join(filter(None, (net, restriction())))
-
-
 def command_line(net: str, args: argparse.Namespace) -> str:
     """The command that repeats one net, without the files of this run."""
-    flags = [f"--nets={net}", f"--turns={args.turns}", f"--timeout={args.timeout:g}"]
+    flags = [f"--nets={net}", f"--set={args.set}", f"--turns={args.turns}", f"--timeout={args.timeout:g}"]
     if args.batch_sizes:
         flags.append("--batch_sizes=" + ",".join(map(str, args.batch_sizes)))
     flags += ["--all"] * args.all + [f"--only={name}" for name in args.only]
-    return shlex.join([*filter(None, [restriction()]), "python", "-m", "benchmarks.vs_peers", *flags])
+    return shlex.join(["python", "-m", "benchmarks.vs_peers", *flags])
 
 
 def section(net: str, args: argparse.Namespace) -> str:
     """Measures one net and writes it up."""
-    bench = Bench(net, args.all, args.timeout, args.log, args.only)
+    bench = Bench(net, args.all, args.timeout, args.log, args.only, args.set)
     machine = machine_line()  # before we are its load
     paragraphs, results = training(bench, args.batch_sizes or SETTINGS[net].batch_sizes, args.turns)
     where = f"Machine: {machine}. Date: {datetime.date.today()}. Versions: {versions_line(results)}."
-    return "\n\n".join([heading(net), *filter(None, paragraphs), f"Command: `{command_line(net, args)}`", where])
+    return "\n\n".join(
+        [f"## {net}, {args.set}", *filter(None, paragraphs), f"Command: `{command_line(net, args)}`", where]
+    )
 
 
 def sizes(text: str) -> tuple[int, ...]:
@@ -304,7 +305,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--nets", default=",".join(SETTINGS), help="nets, with commas between them")
     parser.add_argument("--batch_sizes", type=sizes, help="instead of the net's own, with commas between them")
     parser.add_argument("--turns", type=int, default=9, help="blocks of every contender in a race")
-    parser.add_argument("--all", action="store_true", help="also scout what seldom wins; needed without bfloat16")
+    here = sets_here(instruction_set())
+    parser.add_argument("--set", choices=here, default=here[0], help="instruction set that all are held to")
+    parser.add_argument("--all", action="store_true", help="also scout what seldom wins")
     parser.add_argument("--only", action="append", default=[], help="try this configuration and no other; repeatable")
     parser.add_argument("--timeout", type=float, default=300, help="seconds that one process may take")
     parser.add_argument("--log", type=Path, help="add every process's result to this file as a JSON line")
@@ -313,7 +316,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args.nets = args.nets.split(",")
     if unknown := set(args.nets) - set(SETTINGS):
         parser.error(f"no settings for {', '.join(sorted(unknown))}, only for {', '.join(SETTINGS)}")
-    known = Bench(args.nets[0], every=True).ways()
+    known = Bench(args.nets[0], every=True, isa=args.set).ways()
     if unknown := set(args.only) - set(known):
         parser.error(f"no configuration {min(unknown)!r}, only {'; '.join(known)}")
     if args.only and not any(name.startswith(OURS) for name in args.only):

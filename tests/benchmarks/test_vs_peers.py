@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import harness, vs_peers
 from benchmarks.vs_peers import PLAIN_KERAS, Bench
+from rawcnn.machine import AMX, AVX512_BF16
 
 RATES = {
     "rawcnn bfloat16": 300.0,
@@ -26,6 +27,12 @@ RATES = {
 
 def result(rate: float, **more: Any) -> dict[str, Any]:
     return {"images_per_second": rate, "ms_per_step": 2.0, "peak_memory_mb": 100.0, "others": 0.0, **more}
+
+
+@pytest.fixture(autouse=True)
+def a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AMX, whatever the tests run on."""
+    monkeypatch.setattr(vs_peers, "instruction_set", lambda: AMX)
 
 
 @pytest.fixture
@@ -177,15 +184,21 @@ def test_a_section_replaces_its_own_kind_and_nothing_else() -> None:
     assert put("", "## a\n\nb", "# T\n") == "# T\n\n## a\n\nb\n"
 
 
-def test_the_command_names_what_matters_and_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+def test_the_command_names_what_matters_and_no_files() -> None:
     args = vs_peers.parse(["--nets=vgg19,alexnet", "--turns=4", "--all", "--batch_sizes=8,16", "--out=/x", "--log=/y"])
-    command = "python -m benchmarks.vs_peers --nets=vgg19 --turns=4 --timeout=300 --batch_sizes=8,16 --all"
+    command = "python -m benchmarks.vs_peers --nets=vgg19 --set=AMX --turns=4 --timeout=300 --batch_sizes=8,16 --all"
     assert vs_peers.command_line("vgg19", args) == command
-    assert vs_peers.heading("vgg19") == "## vgg19"
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert vs_peers.command_line("vgg19", args) == f"ONEDNN_MAX_CPU_ISA=AVX2 {command}"
-    assert vs_peers.heading("vgg19") == "## vgg19, ONEDNN_MAX_CPU_ISA=AVX2"
+
+
+def test_on_a_lower_set_all_are_held_to_it_and_those_of_float32_race() -> None:
+    bench = Bench("vgg19", isa=vs_peers.parse(["--nets=vgg19", "--set=AVX2"]).set)
+    assert PLAIN_KERAS in bench.ways() and "rawcnn float32" in bench.ways()
+    assert not [name for name in bench.ways() if "bfloat16" in name]
+    command = bench.contender((PLAIN_KERAS, 8), 1).command
+    assert command[:2] == ("env", "ONEDNN_MAX_CPU_ISA=AVX2") and command[5:7] == (sys.executable, "-m")
+    assert "rawcnn bfloat16" in Bench("vgg19", isa=AVX512_BF16).ways()
+    with pytest.raises(SystemExit):
+        vs_peers.parse(["--nets=vgg19", "--set=AVX2", "--only=rawcnn bfloat16"])
 
 
 @pytest.mark.parametrize(
@@ -214,7 +227,7 @@ def test_each_net_is_written_as_soon_as_it_is_done_and_logged(tmp_path: Path, mo
     monkeypatch.setattr(sys, "argv", ["vs_peers.py", *flags])
     vs_peers.main()
     text = out.read_text()
-    assert text.count("# Training speed") == 1 and text.index("## vgg19\n") < text.index("## alexnet\n")
+    assert text.count("# Training speed") == 1 and text.index("## vgg19, AMX\n") < text.index("## alexnet, AMX\n")
     assert "Machine: " in text and "torch 9" in text and "n=1 turns" in text and str(tmp_path) not in text
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["stage"] for line in lines] == [vs_peers.SCOUTING] * 2 + [vs_peers.BY_TURNS] * 2 + [

@@ -1,0 +1,33 @@
+"""Instruction sets that contenders are held to: what lesser processors would run, measured on a better one."""
+
+from __future__ import annotations
+
+from rawcnn.machine import SETS
+
+ONEDNN = {"AVX512_BF16": "AVX512_CORE_BF16", "AVX512": "AVX512_CORE", "AVX2": "AVX2"}
+"""Instruction set -> oneDNN's name for it."""
+HELD = """To a set below the processor's own are held: oneDNN (`ONEDNN_MAX_CPU_ISA`), which computes convolutions and
+products in all three libraries and is switched on for Keras too, XLA (`--xla_cpu_max_isa`), and PyTorch's own and
+compiled kernels (`ATEN_CPU_CAPABILITY`)."""
+
+
+def sets_here(native: str) -> list[str]:
+    """The processor's own instruction set, and those below it that a process can be held to."""
+    return [isa for isa in SETS[SETS.index(native) :] if isa == native or isa in ONEDNN]
+
+
+def held_to(isa: str, native: str) -> tuple[str, ...]:
+    """What goes before a command to hold it to `isa`; nothing where that is the processor's own set.
+
+    >>> held_to("AVX2", "AMX")[:2], held_to("AMX", "AMX")
+    (('env', 'ONEDNN_MAX_CPU_ISA=AVX2'), ())
+    """
+    if isa == native:
+        return ()
+    settings = {
+        "ONEDNN_MAX_CPU_ISA": ONEDNN[isa],
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+        "XLA_FLAGS": f"--xla_cpu_max_isa={isa}",
+        "ATEN_CPU_CAPABILITY": isa.partition("_")[0].lower(),
+    }
+    return ("env", *(f"{name}={value}" for name, value in settings.items()))
