@@ -3,9 +3,10 @@
 python -m benchmarks.forms --turns=21 --out=benchmarks/FORMS.md
 python -m benchmarks.forms --turns=21 --sets=AVX2 --forms= --nets=cifar_basic,googlenet
 
-The sets are the processor's own and all below it, to which processes of their own are held (`sets.py`). Sets without bfloat16 compute in float32, with fewer images. With --nets, whole nets run with the forms that are
-in use on the set and without any. A form that gains less than 3 % is marked: it should not be in use there, and one
-that gains that much nowhere should go (see `rawcnn/ops/fast/forms.py`).
+The sets are the processor's own and all below it, to which processes of their own are held (`benchmarks/sets.py`).
+Sets without bfloat16 compute in float32, with fewer images. With --nets, whole nets run with the forms that are in use
+on the set and without any. A form that gains less than 3 % is marked: it should not be in use there, and one that gains
+that much nowhere should go (see `rawcnn/ops/fast/forms.py`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,8 @@ FOLDERS = (EVENTS, FILM)
 _FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, REPORT, *PICTURES, "ckpt-*.npz", f"{FILM}/epoch-*.npz",
           f"{FILM}/{RESUMED}")  # fmt: skip
 _OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL), f"{EVENTS}/events.out.tfevents.*")
+_EXPORTED = ("model.onnx", "model.tflite", "model.tflite.json", "saved_model/*.pb", "saved_model/variables/variables.*",
+             "saved_model/assets.extra/metadata.json")  # fmt: skip
 _FLAG = re.compile(r"--\w+=.*")
 _FLAGS_REMEDY = "Write the flags that the run began with into it, one a line."
 
@@ -74,13 +75,13 @@ class RunDir:
 
     def _delete_exports(self) -> None:
         """Those of the run that is deleted: beside another run they would pass for its own."""
-        files = [self.path / EXPORTS[name] for name in ("onnx", "tflite")]
-        for path in (*files, *(path.with_name(f"{path.name}.json") for path in files)):
-            if path.is_file():
-                path.unlink()
-        folder = self.path / EXPORTS["saved_model"]
-        if (folder / "saved_model.pb").is_file() and not folder.is_symlink():
-            shutil.rmtree(folder)
+        for pattern in _EXPORTED:
+            for path in self.path.glob(pattern):
+                if path.is_file():
+                    path.unlink()
+        for folder in ("variables", "assets", "assets.extra", "."):
+            with suppress(OSError):  # not there, or something else lies in it
+                (self.path / EXPORTS["saved_model"] / folder).rmdir()
 
     def close(self) -> None:
         """Free the directory for other processes, and remove it if it was made here and nothing was written."""

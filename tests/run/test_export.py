@@ -186,14 +186,21 @@ def test_the_command_exports_a_run(whole, home):
 
 
 def test_overwriting_a_run_deletes_its_exports_and_nothing_of_others(tmp_path):
-    run = tmp_path / "run"
+    run, made = tmp_path / "run", tmp_path / "run" / "saved_model"
     with RunDir(run):
         (run / "history.jsonl").write_text("{}\n")
-    (run / "saved_model" / "variables").mkdir(parents=True)
+    tf.saved_model.save(tf.train.Checkpoint(v=tf.Variable(1.0)), made)
+    (made / "assets.extra").mkdir()
+    (made / "assets.extra" / "metadata.json").write_text("{}")
     (run / "mine").mkdir()
-    exports = ("model.onnx", "model.tflite", "model.tflite.json", "saved_model/saved_model.pb")
+    exports = ("model.onnx", "model.tflite", "model.tflite.json")
     for name in (*exports, "mine/model.onnx", "mine.onnx"):
         (run / name).write_bytes(b"x")
     with RunDir(run, overwrite=True):
-        assert not any((run / name).exists() for name in exports)
-        assert (run / "mine/model.onnx").exists() and (run / "mine.onnx").exists()
+        assert {path.name for path in run.iterdir()} == {"mine", "mine.onnx", "run.lock"}
+        assert (run / "mine/model.onnx").exists()
+    made.mkdir()
+    (made / "notes.txt").write_text("mine")
+    (run / "history.jsonl").write_text("{}\n")
+    with RunDir(run, overwrite=True):
+        assert (made / "notes.txt").exists()
