@@ -260,6 +260,15 @@ def put_section(out: Path, text: str, preface: str) -> None:
     out.write_text(with_section(before, text, preface), encoding="utf-8")
 
 
+def speed(rate: float) -> str:
+    """Images per second, with four digits or more.
+
+    >>> speed(13.861), speed(14144.4)
+    ('13.86', '14,144')
+    """
+    return f"{rate:,.4g}" if rate < 1000 else f"{rate:,.0f}"
+
+
 def race_table(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     """One row per contender: median and spread over the rounds, time per step, memory, disturbance by others."""
     header = ("contender", "images/s (median)", "spread", "n", "ms/step", "peak memory", "others' CPU use")
@@ -274,12 +283,12 @@ def race_table(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> str:
         step = statistics.median(r["ms_per_step"] for r in good)
         memory = max(r["peak_memory_mb"] for r in good)
         others = max(r.get("others", 0.0) for r in good)
-        spread = f"{rate.low:,.0f} to {rate.high:,.0f}"
+        spread = f"{speed(rate.low)} to {speed(rate.high)}"
         disturbed = f"{others:.0%}" + (" (!)" if others > QUIET else "")
         rows.append(
             [
                 first["contender"],
-                f"{rate.median:,.0f}",
+                speed(rate.median),
                 spread,
                 str(rate.n),
                 f"{step:.3f}",

@@ -35,6 +35,7 @@ from benchmarks.harness import (
     put_section,
     race,
     race_table,
+    speed,
     summarise,
     versions_line,
 )
@@ -247,7 +248,7 @@ def scouting_table(trials: Trials, racing: Iterable[Entry]) -> str:
         result = trials[entry]
         if "error" in result:
             return str(result["error"])
-        text = f"{rate(result):,.4g}" if rate(result) < 1000 else f"{rate(result):,.0f}"
+        text = speed(rate(result))
         return (f"**{text}**" if entry in chosen else text) + (" (!)" if result.get("others", 0.0) > QUIET else "")
 
     rows = [(name, *(cell((name, size)) for size in sizes)) for name in dict.fromkeys(name for name, _ in trials)]

@@ -279,7 +279,7 @@ def test_whole_command_compares_round_by_round() -> None:
     assert keras == "| Keras | 40.0 | 20.0 to 60.0 | 3 | 0.50 | 0.25 to 1.00 | 500 MB | 99.00 to 99.00 % | 0% |"
 
 
-@pytest.mark.parametrize("script", ["harness", "vs_peers", "whole_command", "import_time", "soak"])
+@pytest.mark.parametrize("script", ["harness", "children", "turns", "whole_command", "import_time", "soak"])
 def test_the_runners_import_only_the_standard_library(script: str) -> None:
     tree = ast.parse((BENCHMARKS / f"{script}.py").read_text())
     names = {

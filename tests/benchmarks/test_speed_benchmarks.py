@@ -213,8 +213,9 @@ def test_scaling_shows_the_time_of_one_image() -> None:
     assert failed[:2] == ["512", "out of memory"] and len(failed) == len(found) == len(scaling.HEADER)
 
 
-def test_parents_of_measured_processes_do_not_import_tensorflow() -> None:
-    program = "from benchmarks import forms, scaling; import sys; sys.exit('tensorflow' in sys.modules)"
+def test_parents_of_measured_processes_import_neither_tensorflow_nor_numpy() -> None:
+    heavy = "{'tensorflow', 'numpy'} & set(sys.modules)"
+    program = f"from benchmarks import forms, scaling, vs_peers; import sys; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
