@@ -35,6 +35,7 @@ USAGE = (
 TESTED = (2, 20)
 """The oldest TensorFlow (major, minor) that rawcnn is tested with."""
 SLOW_FSYNC, LITTLE_MEMORY = 0.05, 2 << 30  # seconds, bytes
+CLEARLY = 0.8  # of a speed: what is slower is so by more than the noise of a measurement
 MEASURED = 0.15  # seconds of each measurement
 
 
@@ -148,6 +149,7 @@ def _gb(count: int) -> str:
 def advice(facts: Facts) -> list[str]:
     """A sentence for each thing that is wrong, with the remedy."""
     cores, quota = facts.cores, facts.cores.quota
+    convolution = {dtype: of_convolution for dtype, (of_convolution, _) in facts.speeds.items()}
     wrong = {
         f"TensorFlow {facts.versions.get('tensorflow')} is older than {'.'.join(map(str, TESTED))}, the oldest that "
         "rawcnn is tested with: update it.": facts.tensorflow < TESTED,
@@ -162,6 +164,8 @@ def advice(facts: Facts) -> list[str]:
         and not facts.gpus,
         f"{facts.matrix_hardware[0]} does not multiply bfloat16, so nets train in float32: leave --precision as it "
         "is.": not facts.matrix_hardware[1],
+        "Convolutions are slower in bfloat16 than in float32 here: give --precision=float32 to nets that get "
+        "bfloat16.": (not facts.gpus and convolution.get("bfloat16", np.inf) < CLEARLY * convolution["float32"]),
         f"A container's quota of {quota or 0:g} is lower than its {cores.node} cores: raise it (--cpus) for speed.": (
             quota is not None and quota < cores.node
         ),

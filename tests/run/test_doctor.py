@@ -50,6 +50,10 @@ def test_where_nothing_is_wrong_there_is_no_advice():
         ({"onednn": ""}, "oneDNN is off, so convolutions take"),
         ({"cap": "AVX2", "instruction_set": "AVX2"}, "ONEDNN_MAX_CPU_ISA=AVX2 holds oneDNN to AVX2: unset it"),
         ({"matrix_hardware": ("AVX2", False)}, "AVX2 does not multiply bfloat16"),
+        (
+            {"speeds": {"float32": (220.0, 190.0), "bfloat16": (130.0, 120.0)}},
+            "slower in bfloat16 than in float32",
+        ),
         ({"cores": Cores(4, 4, 4, 4, 1.5)}, "quota of 1.5 is lower than its 4 cores"),
         ({"cores": Cores(4, 2, 2, 2, None)}, "may use 2 of 4 processors"),
         ({"cores": Cores(8, 8, 8, 4, None), "numa_nodes": 2}, "There are 2 NUMA nodes"),
