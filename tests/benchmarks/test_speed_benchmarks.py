@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import doctest
+import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace as Fake
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import budget, forms, peak, scaling, step_time
+from benchmarks import budget, forms, peak, scaling, start_up, step_time
 from rawcnn.layers import RBF, BatchNorm, Conv2D, Dense, Flatten
 from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER
 from rawcnn.nets import NETS
@@ -232,3 +234,15 @@ def test_each_set_has_its_section_in_the_page(tmp_path: Path, monkeypatch: pytes
     assert text.startswith("# What each faster form gains") and text.index("## AMX") < text.index("## AVX2")
     assert text.count("| +30.0% |") == 2 and "+10.0%" not in text
     assert "`python -m benchmarks.forms --sets=AVX2 --turns=1 --forms=lrn --nets=`" in text
+
+
+def test_start_up_tells_every_stage_of_a_real_run() -> None:
+    """A fresh process: its stages are all there, in order, and add up to no more than it took."""
+    command = [sys.executable, "-m", "benchmarks.start_up", "--net=lenet5_relu", "--smoke"]
+    began = time.time()
+    done = subprocess.run([*command, f"--child={began}"], cwd=ROOT, capture_output=True, text=True, check=True)
+    stages = json.loads(done.stdout.splitlines()[-1])
+    assert tuple(stages) == start_up.STAGES and min(stages.values()) >= 0
+    assert 0.5 < sum(stages.values()) < time.time() - began
+    rows = start_up.table([stages, {**stages, start_up.PYTHON: 100.0}]).splitlines()
+    assert len(rows) == 2 + len(start_up.STAGES) + 1 and rows[-1].startswith("| **all** | ")
