@@ -30,7 +30,7 @@ class Runner:
         self._alive = True
 
     def warm_up(self) -> None:
-        """Wait until it has."""
+        """Wait until the process has made its untimed block."""
         self._alive = bool(os.read(self._ready, 1))
 
     def turn(self) -> None:
