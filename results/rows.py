@@ -134,7 +134,8 @@ ROWS = (
         "googlenet_dogs", "`googlenet` on 1,500 photos of dogs and cats", "65 (a course)", 78.0, 3, GOOGLENET, "folder",
         40, (*FAST, "--recipe=paper", "--validation=200"),
         remark=f"{PHOTOS} The accuracy of the 200 held-out images rose to the end (62.5 % after 10 epochs, "
-        "68.5 after 20, 72 after 30, 77.5 after 40), and that of the training crops was 66 %: the target needs more epochs.",
+        "68.5 after 20, 72 after 30, 77.5 after 40), and that of the training crops was 66 %: the target needs "
+        "more epochs.",
     ),
     Row(
         "alexnet_dogs", "`alexnet_dogs` on 1,500 photos of dogs and cats", "51 (a course)", 72.0, 3, ALEXNET, "folder",
