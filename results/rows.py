@@ -127,10 +127,10 @@ ROWS = (
     Row(
         "alexnet_valid", "`alexnet_valid` on a tenth of CIFAR-10, a course's recipe", "10 (a course: it did not learn)",
         45.0, 1, ALEXNET, "cifar10", 15, (*FAST, "--sample=0.1"),
-        remark="Why the course's net did not learn: with Adam's usual rate of 0.001, ten times this one, the training loss "
-        "stays at ln 10 = 2.303, all classes equally likely (2.328, 2.303 and 2.303 after three epochs), and 10.0 % of "
-        "5,000 held-out images are right, as in the course; with 0.0001, 27.9 % after three epochs (n = 1 each). The net "
-        "has no batch normalisation.",
+        remark="Why the course's net did not learn: with Adam's usual rate of 0.001, ten times this one, the training "
+        "loss stays at ln 10 = 2.303, all classes equally likely (2.328, 2.303 and 2.303 after three epochs), and "
+        "10.0 % of 5,000 held-out images are right, as in the course; with 0.0001, 27.9 % after three epochs (n = 1 "
+        "each). The net has no batch normalisation.",
     ),
     Row(
         "googlenet_dogs", "`googlenet` on 1,500 photos of dogs and cats", "65 (a course)", 78.0, 3, GOOGLENET, "folder",
