@@ -24,8 +24,9 @@ FOLDERS = (EVENTS, FILM)
 _FINAL = (HISTORY, FLAGS, WEIGHTS, BAD_IMAGES, REPORT, *PICTURES, "ckpt-*.npz", f"{FILM}/epoch-*.npz",
           f"{FILM}/{RESUMED}")  # fmt: skip
 _OWN = (*_FINAL, *(f"{name}.*.tmp" for name in _FINAL), f"{EVENTS}/events.out.tfevents.*")
-_EXPORTED = ("model.onnx", "model.tflite", "model.tflite.json", "saved_model/*.pb", "saved_model/variables/variables.*",
-             "saved_model/assets.extra/metadata.json")  # fmt: skip
+_EXPORTED = (EXPORTS["onnx"], EXPORTS["tflite"], f"{EXPORTS['tflite']}.json", *(
+    f"{EXPORTS['saved_model']}/{name}" for name in ("*.pb", "variables/variables.*", "assets.extra/metadata.json")
+))  # fmt: skip
 _FLAG = re.compile(r"--\w+=.*")
 _FLAGS_REMEDY = "Write the flags that the run began with into it, one a line."
 
