@@ -88,6 +88,12 @@ def test_a_block_has_about_the_same_images_at_every_batch_size() -> None:
         assert max(setting.batch_sizes) <= 256 and setting.batch_sizes == tuple(sorted(setting.batch_sizes))
 
 
+@pytest.mark.parametrize(("isa", "steps"), [(AMX, 8), ("AVX2", 2)])
+def test_a_block_is_shorter_without_bfloat16_in_hardware(isa: str, steps: int) -> None:
+    block = Bench("cifar_wide", isa=isa).contender((PLAIN_KERAS, 32), 1, by_turns=True)
+    assert f"--steps={steps}" in block.command
+
+
 def test_our_best_precision_and_the_few_fastest_peers_race() -> None:
     rates = {
         "rawcnn float32": 9.0,
