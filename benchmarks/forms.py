@@ -76,6 +76,7 @@ CASES: dict[str, Case] = {
     "conv2d_interleaved": _wide,
     "conv2d_1x1": _googlenet,
     "conv2d_abreast": _alexnet_bn_256,
+    "conv2d_winograd": Case("alexnet_bn", 64, "float32", 1),
     "conv2d_space_to_depth": _alexnet_bn,
     "lrn": _alexnet,
     "gelu": _fast,

@@ -13,7 +13,8 @@ from scipy.signal import correlate
 
 from rawcnn import ops
 from rawcnn.layers.inception import Inception
-from rawcnn.machine import AMX, SETS
+from rawcnn.machine import AMX, AVX2, SETS
+from rawcnn.ops.fast import winograd as winograd_of
 from rawcnn.ops.fast.forms import FORMS, chosen_for, compiled, plain
 from rawcnn.ops.fast.input_gradients import INTERLEAVED
 from tests.command import ROOT
@@ -116,6 +117,9 @@ CASES = [
     conv("conv2d_abreast", (5, 4, 5, 192), 3, 200, BF16, padding="SAME"),  # five of 5
     conv("conv2d_abreast", (6, 5, 8, 192), 4, 192, BF16, padding="SAME"),  # an even window sees more on the right
     biased("conv2d_abreast", (4, 3, 13, 192), 3, 192, BF16, padding="SAME"),
+    conv("conv2d_winograd", (4, 16, 16, 160), 3, 164, F32, padding="SAME"),
+    conv("conv2d_winograd", (8, 15, 13, 168), 3, 160, F32, padding="SAME"),  # the last tiles hang over
+    biased("conv2d_winograd", (8, 12, 12, 160), 3, 161, F32, padding="SAME"),
     conv("conv2d_space_to_depth", (2, 23, 23, 3), 11, 4, F32, F64, BF16, stride=4),
     one_image((1, 28, 28, 1), 5, 6, F32, F64, BF16, padding="SAME"),  # LeNet's C1
     one_image((1, 9, 7, 1), 4, 3, F32, F64),  # one block, and not quite a second
@@ -221,7 +225,12 @@ def test_forms_equal_tensorflows_own_on_lower_sets(cap):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-COUNTED = ("conv2d_interleaved", "conv2d_abreast", "conv2d_blocks")  # need to know how many images there are
+COUNTED = (
+    "conv2d_interleaved",
+    "conv2d_abreast",
+    "conv2d_winograd",
+    "conv2d_blocks",
+)  # need to know how many images there are
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.form not in COUNTED], ids=lambda c: c.form)
@@ -249,6 +258,10 @@ def bias(*shape):
 
 def abreast(shape, size=3, filters=192, padding="SAME", **more):
     return conv("conv2d_abreast", shape, size, filters, padding=padding, **more)
+
+
+def winograd(shape, size=3, filters=160, padding="SAME", **more):
+    return conv("conv2d_winograd", shape, size, filters, padding=padding, **more)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +316,16 @@ def abreast(shape, size=3, filters=192, padding="SAME", **more):
         unsuited(abreast((None, 5, 13, 192)), BF16, "unknown number of images"),
         unsuited(abreast((4, None, 13, 192)), BF16, "unknown height"),
         unsuited(abreast((4, 5, None, 192)), BF16, "unknown width"),
+        unsuited(winograd((4, 16, 16, 160)), BF16, "bfloat16"),
+        unsuited(winograd((4, 16, 16, 160)), F64, "float64"),
+        unsuited(winograd((4, 16, 16, 160), filters=159), F32, "159 filters"),
+        unsuited(winograd((4, 16, 16, 160), size=5), F32, "5 x 5"),
+        unsuited(winograd((4, 16, 16, 160), padding="VALID"), F32, "padding"),
+        unsuited(winograd((4, 16, 16, 160), stride=2), F32, "stride"),
+        unsuited(winograd((4, 16, 14, 160)), F32, "224 tiles"),
+        unsuited(winograd((None, 16, 16, 160)), F32, "unknown number of images"),
+        unsuited(winograd((4, None, 16, 160)), F32, "unknown height"),
+        unsuited(winograd((4, 16, None, 160)), F32, "unknown width"),
         unsuited(conv("conv2d_space_to_depth", (2, 12, 12, 3), 3, 4), F32, "no stride"),
         unsuited(conv("conv2d_space_to_depth", (2, 12, 12, 3), 3, 4, stride=3), F32, "no overlap"),
         unsuited(conv("conv2d_space_to_depth", (2, 12, 12, 5), 3, 4, stride=2), F32, "5 channels"),
@@ -394,3 +417,23 @@ def test_relu_passes_no_gradient_at_zero():
     value, gradient = with_gradients(ops.relu, [x])
     assert value.numpy().astype(float).tolist()[:3] == [0.0, 0.0, 0.0]
     assert gradient.numpy().astype(float).tolist() == [0.0, 0.0, 0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 6])
+def test_tiles_are_computed_in_blocks_of_images(rng, images, monkeypatch):
+    monkeypatch.setattr(winograd_of, "BLOCK", images * 16 * 49 * 160)
+    case = winograd((6, 13, 14, 160), filters=160)
+    inputs = drawn(rng, case.shapes, F32)
+    assert winograd_of._images_at_once(inputs[0], (160, 160)) == images
+    dy = rng.normal(size=case.truth(*inputs).shape)
+    wide = [tf.cast(each, F64) for each in inputs]
+    assert_equal(with_gradients(case.op, inputs, dy), with_gradients(case.truth, wide, dy), TOLERANCE[F32])
+
+
+def test_few_channels_pay_on_avx2_only():
+    case = winograd((4, 16, 16, 64), filters=64)
+    for isa in (AMX, AVX2):
+        with chosen_for(isa):
+            types = op_types(case.op, case.shapes, F32)
+            with plain(case.form):
+                assert (op_types(case.op, case.shapes, F32) == types) == (isa == AMX)

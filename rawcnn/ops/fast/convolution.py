@@ -1,4 +1,4 @@
-"""Which form of a convolution is computed: two tables, one for each gradient, and three forms of the whole.
+"""Which form of a convolution is computed: two tables, one for each gradient, and four forms of the whole.
 
 A form wins by the way TensorFlow's kernels work on a CPU, not by another result: each is tested to equal the plain form
 in value and gradient, and `docs/performance.md` says what each gained. A new form is a new row here, and one in `FORMS`
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from rawcnn.ops.fast import filter_gradients as of_filter
 from rawcnn.ops.fast import input_gradients as of_input
-from rawcnn.ops.fast import space_to_depth
+from rawcnn.ops.fast import space_to_depth, winograd
 from rawcnn.ops.fast.forms import fast, for_xla
 from rawcnn.ops.fast.pointwise import TwoGradients
 
@@ -38,7 +38,7 @@ INPUT_GRADIENTS = (
     Form("conv2d_strips", of_input.suits_strips, of_input.strips),
     Form("conv2d_interleaved", of_input.suits_interleaved, of_input.interleaved),
 )
-SUM_BIAS_BY_PRODUCT = frozenset({"conv2d_products", "conv2d_1x1", "conv2d_abreast"})
+SUM_BIAS_BY_PRODUCT = frozenset({"conv2d_products", "conv2d_1x1", "conv2d_abreast", "conv2d_winograd"})
 """Filter gradients without which TensorFlow would have summed the bias' gradient along: a product with ones does it."""
 
 
@@ -50,6 +50,8 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tuple[tf.Te
         return space_to_depth.conv2d_blocks(x, w, padding), None
     if stride != 1:
         return tf.nn.conv2d(x, w, stride, padding), None
+    if fast("conv2d_winograd", winograd.suits(x, w, padding)):
+        return winograd.conv2d(x, w), "conv2d_winograd"
     dw, dx = _chosen(FILTER_GRADIENTS, x, w, padding), _chosen(INPUT_GRADIENTS, x, w, padding)
     if dw is None and dx is None:
         return tf.nn.conv2d(x, w, 1, padding), None
