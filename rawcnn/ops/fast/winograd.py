@@ -6,11 +6,13 @@ The input is cut into tiles d of 4x4 pixels, 2 apart. With g the filter and * el
     Y = A' [ (G g G') * (B' d B) ] A        (equation 8; ' transposes)
 
 and summed over channels, which makes of each of the 16 elements a product of matrices: [tiles, C] by [C, K]. The
-gradient of the filter is the transposed chain, G' [ (B' d B) * (A dY A') ] G, summed over tiles. What stands around the
-products is one pass through memory, compiled by XLA. All is done in blocks of images, which bound the memory of tiles.
+gradients are the transposed chain: with M = A dY A', that of the filter is G' [ (B' d B) * M ] G, summed over tiles,
+and that of the input B [ (G g G') * M ] B', added up where tiles overlap. What stands around the products is one pass
+through memory, compiled by XLA. All is done in blocks of images, which bound the memory of tiles.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,10 +25,9 @@ B = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])  # B' 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])  # A' of the paper
 TILE, STEP, SIZE = 4, 2, 3  # pixels of a tile, from one to the next, and of the window
-TURNED = np.array([3, 1, 2, 0])  # the rows of G for a filter that is turned by half a turn
 BLOCK = 2**25  # numbers that the tiles of a block of images hold: 128 MB
 FEWEST_TILES = 256  # fewer do not pay for the way of the filter there and back
-ENOUGH, ENOUGH_AVX2 = 80, 32  # of C K / (C + K), products for each number that is read or written around them
+ENOUGH, ENOUGH_AVX2 = 80, 40  # of C K / (C + K), products for each number that is read or written around them
 
 
 def suits(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
@@ -41,45 +42,32 @@ def suits(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
 def conv2d(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d(x, w, 1, "SAME")`."""
 
+    both = tf.constant(np.kron(G, G), w.dtype)  # G g G' of all channels and filters is one product
+
     @tf.custom_gradient
     def convolve(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, TwoGradients]:
-        filters = _of_filter(w)
+        product = tf.matmul(both, tf.reshape(w, (SIZE * SIZE, -1)))
+        filters = tf.unstack(tf.reshape(product, (TILE * TILE, *w.shape[2:])))
+
+        def value(x: tf.Tensor) -> tf.Tensor:
+            tiles = zip(_of_input(x), filters, strict=True)
+            return _result([tf.matmul(tile, u) for tile, u in tiles], *x.shape[:3])
+
+        def gradients(x: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            tiles = _of_gradient(dy)
+            dx = [tf.matmul(tile, u, transpose_b=True) for tile, u in zip(tiles, filters, strict=True)]
+            dw = [tf.matmul(d, tile, transpose_a=True) for d, tile in zip(_of_input(x), tiles, strict=True)]
+            return _overlapped(dx, *x.shape[:3]), tf.reshape(tf.stack(dw), (TILE * TILE, -1))
 
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            order = [TILE * i + j for i in TURNED for j in TURNED]
-            return _convolve(dy, [filters[i] for i in order], transposed=True), _filter_gradient(x, dy, w.shape[2:])
+            dx, products = _in_blocks(gradients, [x, dy], w, (x.dtype, x.dtype))
+            dw = tf.matmul(both, tf.reduce_sum(products, axis=0), transpose_a=True)
+            return tf.reshape(dx, x.shape), tf.reshape(dw, w.shape)
 
-        return _convolve(x, filters), gradient
+        y = _in_blocks(value, [x], w, x.dtype)
+        return tf.reshape(y, (*x.shape[:3], w.shape[3])), gradient
 
     return convolve(x, w)
-
-
-def _convolve(x: tf.Tensor, filters: list[tf.Tensor], transposed: bool = False) -> tf.Tensor:
-    """By filters `[C, K]` of each element of a tile, or `[K, C]` if they are `transposed`."""
-
-    def of(x: tf.Tensor) -> tf.Tensor:
-        tiles = zip(_of_input(x), filters, strict=True)
-        return _result([tf.matmul(tile, u, transpose_b=transposed) for tile, u in tiles], *x.shape[:3])
-
-    at_once = _images_at_once(x, filters[0].shape)
-    if at_once == x.shape[0]:
-        return of(x)
-    y = tf.map_fn(of, _blocks(x, at_once), parallel_iterations=1)
-    return tf.reshape(y, (-1, *y.shape[2:]))
-
-
-def _filter_gradient(x: tf.Tensor, dy: tf.Tensor, channels: tf.TensorShape) -> tf.Tensor:
-    """The sum over the tiles of all images, back through G: `[3, 3, C, K]`."""
-
-    def of(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-        tiles = zip(_of_input(x), _of_gradient(dy), strict=True)
-        return tf.stack([tf.matmul(tile, d, transpose_a=True) for tile, d in tiles])
-
-    at_once = _images_at_once(x, channels)
-    if at_once == x.shape[0]:
-        return _to_filter(of(x, dy))
-    first, others = zip(*((t[0], t[1:]) for t in (_blocks(x, at_once), _blocks(dy, at_once))), strict=True)
-    return _to_filter(tf.foldl(lambda total, block: total + of(*block), others, of(*first), parallel_iterations=1))
 
 
 def _tiles(x: tf.Tensor) -> int:
@@ -87,14 +75,19 @@ def _tiles(x: tf.Tensor) -> int:
     return -(-x.shape[1] // STEP) * -(-x.shape[2] // STEP)
 
 
-def _images_at_once(x: tf.Tensor, channels: Sequence[int]) -> int:
+def _images_at_once(x: tf.Tensor, w: tf.Tensor) -> int:
     """The most images of a block: what divides the batch, and whose tiles `BLOCK` has room for."""
-    most = BLOCK // (TILE * TILE * _tiles(x) * max(channels))
+    most = BLOCK // (TILE * TILE * _tiles(x) * max(w.shape[2:]))
     return max(size for size in range(1, x.shape[0] + 1) if x.shape[0] % size == 0 and size <= max(most, 1))
 
 
-def _blocks(x: tf.Tensor, at_once: int) -> tf.Tensor:
-    return tf.reshape(x, (-1, at_once, *x.shape[1:]))
+def _in_blocks(of: Callable[..., Any], batch: list[tf.Tensor], w: tf.Tensor, dtypes: Any) -> Any:
+    """`of` some images at a time; the results of `dtypes` have a new first axis, of blocks."""
+    at_once = _images_at_once(batch[0], w)
+    if at_once == batch[0].shape[0]:
+        return tf.nest.map_structure(lambda result: result[None], of(*batch))
+    blocks = [tf.reshape(x, (-1, at_once, *x.shape[1:])) for x in batch]
+    return tf.map_fn(lambda block: of(*block), blocks, fn_output_signature=dtypes, parallel_iterations=1)
 
 
 def _combined(factors: Sequence[float], parts: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -114,10 +107,15 @@ def _both_ways(matrix: np.ndarray, pixel: Callable[[int, int], tf.Tensor]) -> li
 def _of_input(x: tf.Tensor) -> list[tf.Tensor]:
     """B' d B of all tiles: 16 times `[tiles, C]`."""
     _, height, width, channels = x.shape
-    rows, columns = STEP * -(-height // STEP), STEP * -(-width // STEP)
-    x = tf.pad(x, ((0, 0), (1, 1 + rows - height), (1, 1 + columns - width), (0, 0)))
-    tiles = _both_ways(B, lambda i, j: x[:, i : i + rows : STEP, j : j + columns : STEP])
-    return [tf.reshape(tile, (-1, channels)) for tile in tiles]
+    rows, columns = -(-height // STEP), -(-width // STEP)
+    around = ((0, 0), (1, 1 + STEP * rows - height), (1, 1 + STEP * columns - width), (0, 0))
+    x = tf.reshape(tf.pad(x, around), (-1, rows + 1, STEP, columns + 1, STEP, channels))
+
+    def pixel(i: int, j: int) -> tf.Tensor:
+        (up, i), (left, j) = divmod(i, STEP), divmod(j, STEP)
+        return x[:, up : up + rows, i, left : left + columns, j]
+
+    return [tf.reshape(tile, (-1, channels)) for tile in _both_ways(B, pixel)]
 
 
 @tf.function(autograph=False, jit_compile=True)
@@ -134,19 +132,32 @@ def _result(products: list[tf.Tensor], count: int, height: int, width: int) -> t
     """A' M A of all tiles, joined to images."""
     rows, columns = -(-height // STEP), -(-width // STEP)
     tiles = [tf.reshape(m, (count, rows, columns, -1)) for m in products]
-    pixels = _both_ways(A, lambda i, j: tiles[TILE * i + j])
+    return _image(_both_ways(A, lambda i, j: tiles[TILE * i + j]))[:, :height, :width]
+
+
+@tf.function(autograph=False, jit_compile=True)
+def _overlapped(products: list[tf.Tensor], count: int, height: int, width: int) -> tf.Tensor:
+    """B M B' of all tiles, added up where they overlap: what lies 2 down or right in a tile begins the next one."""
+    rows, columns = -(-height // STEP), -(-width // STEP)
+    tiles = [tf.reshape(m, (count, rows, columns, -1)) for m in products]
+    tiles = _both_ways(B.T, lambda i, j: tiles[TILE * i + j])
+
+    def pixel(i: int, j: int) -> tf.Tensor:
+        parts = [
+            tf.pad(
+                tiles[TILE * (i + STEP * down) + j + STEP * right],
+                ((0, 0), (down, 1 - down), (right, 1 - right), (0, 0)),
+            )
+            for down in range(STEP)
+            for right in range(STEP)
+        ]
+        return sum(parts[1:], parts[0])
+
+    return _image([pixel(i, j) for i in range(STEP) for j in range(STEP)])[:, 1 : height + 1, 1 : width + 1]
+
+
+def _image(pixels: list[tf.Tensor]) -> tf.Tensor:
+    """The images of which `pixels`, each `[N, rows, columns, C]`, are those of one place in blocks of 2x2."""
+    count, rows, columns, channels = pixels[0].shape
     joined = tf.stack([tf.stack(pixels[STEP * i : STEP * (i + 1)], axis=3) for i in range(STEP)], axis=2)
-    return tf.reshape(joined, (count, STEP * rows, STEP * columns, -1))[:, :height, :width]
-
-
-@tf.function(autograph=False, jit_compile=True)
-def _of_filter(w: tf.Tensor) -> list[tf.Tensor]:
-    """G g G': 16 times `[C, K]`."""
-    return _both_ways(G, lambda i, j: w[i, j])
-
-
-@tf.function(autograph=False, jit_compile=True)
-def _to_filter(products: tf.Tensor) -> tf.Tensor:
-    """G' M G of `[16, C, K]`: `[3, 3, C, K]`."""
-    pixels = _both_ways(G.T, lambda i, j: products[TILE * i + j])
-    return tf.reshape(tf.stack(pixels), (SIZE, SIZE, *products.shape[1:]))
+    return tf.reshape(joined, (count, STEP * rows, STEP * columns, channels))
