@@ -113,17 +113,17 @@ def report(
     **more: Any,
 ) -> None:
     """Prints the result: `seconds` holds the length of each timed block of `steps` steps."""
-    rates = [steps * args.batch_size / s for s in seconds]
+    rates = [float(f"{steps * args.batch_size / s:.6g}") for s in seconds]
     line = {
         "contender": contender,
         "net": args.net,
         "batch_size": args.batch_size,
         "precision": args.precision,
-        "images_per_second": round(statistics.median(rates), 1),
+        "images_per_second": statistics.median(rates),
         "ms_per_step": round(1000 * statistics.median(seconds) / steps, 4),
         "n": len(rates),
-        "spread": [round(min(rates), 1), round(max(rates), 1)],
-        "rates": [round(rate, 1) for rate in rates],
+        "spread": [min(rates), max(rates)],
+        "rates": rates,
         "peak_memory_mb": peak_memory_mb(),
         "versions": dict(versions),
         **more,

@@ -141,6 +141,12 @@ def test_report_prints_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_rates_of_less_than_an_image_a_second_keep_their_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    args = argparse.Namespace(net="vgg19", batch_size=8, precision="float32", json=True)
+    harness.report("rawcnn", args, [12.0], steps=1, versions={})
+    assert json.loads(capsys.readouterr().out)["rates"] == [0.666667]
+
+
 def test_drawn_data_are_a_function_of_the_seed_and_can_be_learnt() -> None:
     images, labels = harness.drawn_data(400, (8, 8, 1), 10, seed=3)
     again, _ = harness.drawn_data(400, (8, 8, 1), 10, seed=3)
