@@ -102,7 +102,8 @@ ROWS = (
     Row(
         "cifar_wide", "`cifar_wide` on CIFAR-10, a course's recipe, 5 epochs", "81.07 (a course)", 84.0, 3,
         CIFAR, "cifar10", 5, FAST,
-        remark="About 23 minutes a seed on a quiet machine. An older run: 86.15, 1 seed (cifar.md).",
+        remark="About 23 minutes a seed on a quiet machine; seed 0 was halted often for measurements of speed, and the "
+        "halts count among its minutes. An older run: 86.15, 1 seed (cifar.md).",
     ),
     Row(
         "cifar_wide_ours", "`cifar_wide` on CIFAR-10, a recipe of ours, 10 epochs", "81.07 (a course, 5 epochs)", 90.0,
