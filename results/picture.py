@@ -77,7 +77,9 @@ def save(curves: Iterable[Curve], path: Path) -> None:
         _draw(axes, curve, number)
     for minutes, accuracy, whose in COURSES:
         axes.plot(minutes, accuracy, "*", color=GREY, markersize=13)
-        axes.annotate(whose, (minutes, accuracy), (7, -12), textcoords="offset points", color=GREY, fontsize=9)
+        axes.annotate(
+            whose, (minutes, accuracy), (-8, 5), textcoords="offset points", color=GREY, fontsize=9, ha="right"
+        )
     axes.set_xscale("log")
     ticks = [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
