@@ -233,7 +233,8 @@ most {MOST_PEERS} and those within {1 - NEAR:.0%} of the fastest, are tried at t
 float32 `fit`.
 `bfloat16` is `mixed_bfloat16` in Keras and `autocast` in PyTorch; all keep their variables in float32. "many steps":
 `steps_per_execution` is 50, or the most below that divide a block. With `--only`, the configurations named are all that
-was tried. The share of a peak counts the arithmetic of plain convolutions, also where rawcnn needs less (`conv2d_winograd`).
+was tried. The share of a peak counts the arithmetic of plain convolutions, also where rawcnn needs less
+(`conv2d_winograd`).
 {MARK}
 
 {HELD}
