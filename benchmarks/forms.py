@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness import Contender, machine_line, markdown_table, put_section, summarise
-from benchmarks.sets import HELD, held_to, sets_here
+from benchmarks.sets import HELD, SLOWER, held_to, sets_here
 from benchmarks.turns import middle_half, race_by_turns
 from rawcnn.machine import BFLOAT16, instruction_set
 
 WORTH_IT = 0.03
 ALL, CHOSEN = "all forms", "the forms in use"
-FEWER = 4  # times as many images a step and steps with bfloat16
 
 
 HOW = f"""# What each faster form gains, by instruction set
@@ -55,8 +54,8 @@ class Case(NamedTuple):
         if isa in BFLOAT16:
             return self
         small = self.net.startswith("lenet")
-        batch_size = self.batch_size if small else self.batch_size // FEWER
-        return Case(self.net, batch_size, "float32", max(1, self.steps // FEWER))
+        batch_size = self.batch_size if small else self.batch_size // SLOWER
+        return Case(self.net, batch_size, "float32", max(1, self.steps // SLOWER))
 
 
 _lenet, _lenet_bfloat16 = Case("lenet5_tanh", 128, "float32", 60), Case("lenet5_tanh", 256, "bfloat16", 40)

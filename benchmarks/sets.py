@@ -6,6 +6,8 @@ from rawcnn.machine import SETS
 
 ONEDNN = {"AVX512_BF16": "AVX512_CORE_BF16", "AVX512": "AVX512_CORE", "AVX2": "AVX2"}
 """Instruction set -> oneDNN's name for it."""
+SLOWER = 4
+"""About so many times longer an image takes without bfloat16 in hardware: benchmarks take so many times fewer there."""
 HELD = """To a set below the processor's own are held: oneDNN (`ONEDNN_MAX_CPU_ISA`), which computes convolutions and
 products in all three libraries and is switched on for Keras too, XLA (`--xla_cpu_max_isa`), and PyTorch's own and
 compiled kernels (`ATEN_CPU_CAPABILITY`)."""

@@ -39,7 +39,7 @@ from benchmarks.harness import (
     summarise,
     versions_line,
 )
-from benchmarks.sets import HELD, held_to, sets_here
+from benchmarks.sets import HELD, SLOWER, held_to, sets_here
 from benchmarks.turns import race_by_turns, ratio_to, ratio_to_fastest
 from rawcnn.machine import BFLOAT16 as WITH_BFLOAT16
 from rawcnn.machine import instruction_set
@@ -102,7 +102,6 @@ SETTINGS = {
 }
 BLOCKS = 2  # timed ones of a process that runs alone; a scout has one
 LONGER = 4  # times as many images has the block of a process that runs alone
-SHORTER = 4  # times fewer images has a block without bfloat16 in hardware: each takes several times as long
 ROOM = 0.8  # of the memory: what contenders that race by turns may take together
 MOST_PEERS, NEAR = 2, 0.75  # at most so many peers race, none slower in scouting than this part of the fastest
 
@@ -146,7 +145,7 @@ class Bench:
     def contender(self, entry: Entry, blocks: int, *, by_turns: bool = False) -> Contender:
         """The process that measures an entry."""
         name, batch_size = entry
-        images = SETTINGS[self.net].images // (1 if self.isa in WITH_BFLOAT16 else SHORTER)
+        images = SETTINGS[self.net].images // (1 if self.isa in WITH_BFLOAT16 else SLOWER)
         script, *flags = self.ways()[name]
         steps = steps_of(images, batch_size, 1) if by_turns else steps_of(LONGER * images, batch_size, 4)
         shared = [f"--net={self.net}", f"--batch_size={batch_size}", "--json", f"--steps={steps}", f"--blocks={blocks}"]

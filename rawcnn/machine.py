@@ -158,7 +158,16 @@ def _text(path: Path) -> str:
 
 def shards_of(batch_size: int, threads: int | None = None) -> int:
     """How many equal shards of a batch to compute side by side: a divisor of it, at most `threads` (one a core)."""
-    return max(shards for shards in range(1, (threads or cores()) + 1) if batch_size % shards == 0)
+    return largest_divisor(batch_size, threads or cores())
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is not over `most`.
+
+    >>> largest_divisor(12, 5)
+    4
+    """
+    return max(divisor for divisor in range(1, min(number, most) + 1) if number % divisor == 0)
 
 
 def one_thread_per_op(threads: int | None = None) -> None:

@@ -225,12 +225,8 @@ def test_forms_equal_tensorflows_own_on_lower_sets(cap):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-COUNTED = (
-    "conv2d_interleaved",
-    "conv2d_abreast",
-    "conv2d_winograd",
-    "conv2d_blocks",
-)  # need to know how many images there are
+# These need to know how many images there are.
+COUNTED = ("conv2d_interleaved", "conv2d_abreast", "conv2d_winograd", "conv2d_blocks")
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.form not in COUNTED], ids=lambda c: c.form)

@@ -11,13 +11,14 @@ and that of the input B [ (G g G') * M ] B', added up where tiles overlap. What 
 through memory, compiled by XLA. All is done in blocks of images, which bound the memory of tiles.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from rawcnn.machine import AVX2
+from rawcnn.machine import AVX2, largest_divisor
 from rawcnn.ops.fast.forms import for_xla, in_use
 from rawcnn.ops.fast.pointwise import TwoGradients
 
@@ -41,7 +42,6 @@ def suits(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
 
 def conv2d(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
     """`tf.nn.conv2d(x, w, 1, "SAME")`."""
-
     both = tf.constant(np.kron(G, G), w.dtype)  # G g G' of all channels and filters is one product
 
     @tf.custom_gradient
@@ -70,15 +70,20 @@ def conv2d(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
     return convolve(x, w)
 
 
+def _grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of an image's tiles."""
+    return -(-height // STEP), -(-width // STEP)
+
+
 def _tiles(x: tf.Tensor) -> int:
     """Tiles of an image."""
-    return -(-x.shape[1] // STEP) * -(-x.shape[2] // STEP)
+    return math.prod(_grid(*x.shape[1:3]))
 
 
 def _images_at_once(x: tf.Tensor, w: tf.Tensor) -> int:
     """The most images of a block: what divides the batch, and whose tiles `BLOCK` has room for."""
     most = BLOCK // (TILE * TILE * _tiles(x) * max(w.shape[2:]))
-    return max(size for size in range(1, x.shape[0] + 1) if x.shape[0] % size == 0 and size <= max(most, 1))
+    return largest_divisor(x.shape[0], max(most, 1))
 
 
 def _in_blocks(of: Callable[..., Any], batch: list[tf.Tensor], w: tf.Tensor, dtypes: Any) -> Any:
@@ -107,7 +112,7 @@ def _both_ways(matrix: np.ndarray, pixel: Callable[[int, int], tf.Tensor]) -> li
 def _of_input(x: tf.Tensor) -> list[tf.Tensor]:
     """B' d B of all tiles: 16 times `[tiles, C]`."""
     _, height, width, channels = x.shape
-    rows, columns = -(-height // STEP), -(-width // STEP)
+    rows, columns = _grid(height, width)
     around = ((0, 0), (1, 1 + STEP * rows - height), (1, 1 + STEP * columns - width), (0, 0))
     x = tf.reshape(tf.pad(x, around), (-1, rows + 1, STEP, columns + 1, STEP, channels))
 
@@ -130,16 +135,14 @@ def _of_gradient(dy: tf.Tensor) -> list[tf.Tensor]:
 @tf.function(autograph=False, jit_compile=True)
 def _result(products: list[tf.Tensor], count: int, height: int, width: int) -> tf.Tensor:
     """A' M A of all tiles, joined to images."""
-    rows, columns = -(-height // STEP), -(-width // STEP)
-    tiles = [tf.reshape(m, (count, rows, columns, -1)) for m in products]
+    tiles = [tf.reshape(m, (count, *_grid(height, width), -1)) for m in products]
     return _image(_both_ways(A, lambda i, j: tiles[TILE * i + j]))[:, :height, :width]
 
 
 @tf.function(autograph=False, jit_compile=True)
 def _overlapped(products: list[tf.Tensor], count: int, height: int, width: int) -> tf.Tensor:
     """B M B' of all tiles, added up where they overlap: what lies 2 down or right in a tile begins the next one."""
-    rows, columns = -(-height // STEP), -(-width // STEP)
-    tiles = [tf.reshape(m, (count, rows, columns, -1)) for m in products]
+    tiles = [tf.reshape(m, (count, *_grid(height, width), -1)) for m in products]
     tiles = _both_ways(B.T, lambda i, j: tiles[TILE * i + j])
 
     def pixel(i: int, j: int) -> tf.Tensor:
