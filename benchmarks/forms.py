@@ -69,6 +69,7 @@ CASES: dict[str, Case] = {
     "average_pool": _lenet,
     "add_bias": _lenet,
     "conv2d_strips": _lenet,
+    "conv2d_columns": _lenet,
     "conv2d_rows": _lenet_bfloat16,
     "tanh": _lenet_bfloat16,
     "conv2d_products": _wide,
@@ -123,7 +124,7 @@ def _step_time(case: Case, isa: str, native: str) -> tuple[str, ...]:
 
 def contenders(case: Case, forms: Sequence[str], isa: str, native: str) -> list[Contender]:
     """`step_time.py` on `case`, with all forms first, and then without each of `forms`."""
-    shared = (*_step_time(case.on(isa), isa, native), "--forms=AMX")  # on which all forms are in use
+    shared = (*_step_time(case.on(isa), isa, native), "--forms=all")
     without = {form: "--shards=1" if form == "shards" else f"--plain={form}" for form in forms}
     return [Contender(ALL, shared), *(Contender(form, (*shared, flag)) for form, flag in without.items())]
 

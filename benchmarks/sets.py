@@ -8,9 +8,9 @@ ONEDNN = {"AVX512_BF16": "AVX512_CORE_BF16", "AVX512": "AVX512_CORE", "AVX2": "A
 """Instruction set -> oneDNN's name for it."""
 SLOWER = 4
 """About so many times longer an image takes without bfloat16 in hardware: benchmarks take so many times fewer there."""
-HELD = """To a set below the processor's own are held: oneDNN (`ONEDNN_MAX_CPU_ISA`), which computes convolutions and
-products in all three libraries and is switched on for Keras too, XLA (`--xla_cpu_max_isa`), and PyTorch's own and
-compiled kernels (`ATEN_CPU_CAPABILITY`)."""
+HELD = """oneDNN, which computes convolutions and products in all three libraries, is switched on for Keras too: TensorFlow
+leaves it off on processors with AVX2 only. To a set below the processor's own are held: oneDNN
+(`ONEDNN_MAX_CPU_ISA`), XLA (`--xla_cpu_max_isa`), and PyTorch's own and compiled kernels (`ATEN_CPU_CAPABILITY`)."""
 
 
 def sets_here(native: str) -> list[str]:
@@ -19,17 +19,16 @@ def sets_here(native: str) -> list[str]:
 
 
 def held_to(isa: str, native: str) -> tuple[str, ...]:
-    """What goes before a command to hold it to `isa`; nothing where that is the processor's own set.
+    """What goes before a command to hold it to `isa`, and to give it oneDNN.
 
-    >>> held_to("AVX2", "AMX")[:2], held_to("AMX", "AMX")
-    (('env', 'ONEDNN_MAX_CPU_ISA=AVX2'), ())
+    >>> held_to("AVX2", "AMX")[:3], held_to("AMX", "AMX")
+    (('env', 'TF_ENABLE_ONEDNN_OPTS=1', 'ONEDNN_MAX_CPU_ISA=AVX2'), ('env', 'TF_ENABLE_ONEDNN_OPTS=1'))
     """
-    if isa == native:
-        return ()
-    settings = {
-        "ONEDNN_MAX_CPU_ISA": ONEDNN[isa],
-        "TF_ENABLE_ONEDNN_OPTS": "1",
-        "XLA_FLAGS": f"--xla_cpu_max_isa={isa}",
-        "ATEN_CPU_CAPABILITY": isa.partition("_")[0].lower(),
-    }
+    settings = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # TensorFlow leaves it off on some processors, rawcnn does not
+    if isa != native:
+        settings |= {
+            "ONEDNN_MAX_CPU_ISA": ONEDNN[isa],
+            "XLA_FLAGS": f"--xla_cpu_max_isa={isa}",
+            "ATEN_CPU_CAPABILITY": isa.partition("_")[0].lower(),
+        }
     return ("env", *(f"{name}={value}" for name, value in settings.items()))

@@ -54,12 +54,17 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ran
 
 
+def of_python(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The module that a command runs, and its flags."""
+    return command[command.index("-m") + 1 :]
+
+
 @pytest.mark.parametrize(("by_turns", "steps"), [(True, 1), (False, 4)])
 def test_every_configuration_is_a_command_of_its_own_with_the_same_work(by_turns: bool, steps: int) -> None:
     bench = Bench("googlenet", every=True)
     shared = {"--net=googlenet", "--batch_size=64", "--json", "--blocks=2", f"--steps={steps}"}
     commands = [bench.contender((name, 64), 2, by_turns=by_turns).command for name in bench.ways()]
-    assert all(shared <= set(command) and command[1] == "-m" and find_spec(command[2]) for command in commands)
+    assert all(shared <= set(command) and find_spec(of_python(command)[0]) for command in commands)
     assert len(set(commands)) == len(commands) > len(Bench("googlenet").ways())
     assert all(sum(flag.startswith("--precision=") for flag in command) == 1 for command in commands)
     assert all(("float32" in name) == (vs_peers.FLOAT32 in flags) for name, flags in bench.ways().items())
@@ -73,10 +78,10 @@ def test_the_peers_understand_their_flags(peer: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(script.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(script, "report_error", lambda name, error: said.append(error))
     bench = Bench("lenet5_tanh")
-    commands = [bench.contender((name, 8), 1).command for name in bench.ways()]
-    mine = [command for command in commands if command[2] == f"benchmarks.peers_{peer}"]
+    commands = [of_python(bench.contender((name, 8), 1).command) for name in bench.ways()]
+    mine = [command for command in commands if command[0] == f"benchmarks.peers_{peer}"]
     for command in mine:
-        monkeypatch.setattr(sys, "argv", list(command[2:]))
+        monkeypatch.setattr(sys, "argv", list(command))
         script.main()
     assert said == [harness.NOT_INSTALLED] * len(mine) and len(mine) > 6
 
@@ -201,7 +206,8 @@ def test_on_a_lower_set_all_are_held_to_it_and_those_of_float32_race() -> None:
     assert PLAIN_KERAS in bench.ways() and "rawcnn float32" in bench.ways()
     assert not [name for name in bench.ways() if "bfloat16" in name]
     command = bench.contender((PLAIN_KERAS, 8), 1).command
-    assert command[:2] == ("env", "ONEDNN_MAX_CPU_ISA=AVX2") and command[5:7] == (sys.executable, "-m")
+    assert command[:3] == ("env", "TF_ENABLE_ONEDNN_OPTS=1", "ONEDNN_MAX_CPU_ISA=AVX2")
+    assert command[5:7] == (sys.executable, "-m")
     assert "rawcnn bfloat16" in Bench("vgg19", isa=AVX512_BF16).ways()
     with pytest.raises(SystemExit):
         vs_peers.parse(["--nets=vgg19", "--set=AVX2", "--only=rawcnn bfloat16"])

@@ -13,15 +13,17 @@ from scipy.signal import correlate
 
 from rawcnn import ops
 from rawcnn.layers.inception import Inception
-from rawcnn.machine import AMX, AVX2, SETS
+from rawcnn.machine import AMX, AVX2, BFLOAT16, SETS, instruction_set
 from rawcnn.ops.fast import winograd as winograd_of
-from rawcnn.ops.fast.forms import FORMS, chosen_for, compiled, plain
+from rawcnn.ops.fast.forms import ALL, FORMS, chosen_for, compiled, plain
 from rawcnn.ops.fast.input_gradients import INTERLEAVED
 from tests.command import ROOT
 from tests.numeric import assert_gradients_match
 
 F32, F64, BF16 = tf.float32, tf.float64, tf.bfloat16
-TOLERANCE = {F32: 1e-5, F64: 1e-12, BF16: 1e-2}  # of the largest number of a result
+# Of the largest number of a result. Without bfloat16 in hardware oneDNN also adds up in it: TensorFlow's own gradients
+# of filters are off by up to 5e-2 there.
+TOLERANCE = {F32: 1e-5, F64: 1e-12, BF16: 1e-2 if instruction_set() in BFLOAT16 else 6e-2}
 INCEPTION = {"conv1x1": 4, "conv3x3_reduce": 3, "conv3x3": 5, "conv5x5_reduce": 2, "conv5x5": 3, "pool_proj": 2}
 
 
@@ -104,7 +106,7 @@ CASES = [
     conv("conv2d_rows", (3, 9, 7, 1), 5, 6, BF16),
     conv("conv2d_rows", (3, 7, 8, 1), 4, 6, BF16, padding="SAME"),
     conv("conv2d_strips", (3, 14, 14, 6), 5, 16, F32),  # LeNet's C3
-    conv("conv2d_strips", (2, 5, 3, 2), 2, 3, F32),
+    conv("conv2d_strips", (2, 5, 4, 2), 2, 3, F32),
     conv("conv2d_products", (2, 6, 7, 512), 5, 8, F32, F64),
     conv("conv2d_products", (2, 6, 7, 256), 5, 8, BF16),
     conv("conv2d_products", (2, 6, 5, 512), 4, 8, F32, F64, BF16, padding="SAME"),  # of 3 rows of padding, 1 is above
@@ -121,6 +123,9 @@ CASES = [
     conv("conv2d_winograd", (8, 15, 13, 168), 3, 160, F32, padding="SAME"),  # the last tiles hang over
     biased("conv2d_winograd", (8, 12, 12, 160), 3, 161, F32, padding="SAME"),
     conv("conv2d_space_to_depth", (2, 23, 23, 3), 11, 4, F32, F64, BF16, stride=4),
+    conv("conv2d_columns", (3, 32, 32, 1), 5, 6, F32),  # LeNet's C1
+    conv("conv2d_columns", (2, 5, 8, 1), 4, 7, F32, padding="SAME"),  # an even window sees more on the right
+    biased("conv2d_columns", (2, 3, 5, 1), 2, 1, F32),  # one block
     one_image((1, 28, 28, 1), 5, 6, F32, F64, BF16, padding="SAME"),  # LeNet's C1
     one_image((1, 9, 7, 1), 4, 3, F32, F64),  # one block, and not quite a second
     one_image((1, 5, 6, 1), 2, 2, F32, padding="SAME"),
@@ -140,8 +145,8 @@ EACH = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def all_forms():
-    """As on a processor with AMX, whichever this is."""
-    with chosen_for(AMX):
+    """Whichever processor this is."""
+    with chosen_for(ALL):
         yield
 
 
@@ -203,7 +208,7 @@ def test_a_form_is_chosen_unless_switched_off(case, dtype):
         assert op_types(case.op, case.shapes, dtype) != alone
 
 
-@pytest.mark.parametrize("isa", SETS[1:-1])
+@pytest.mark.parametrize("isa", SETS[:-1])
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.form)
 def test_a_form_is_chosen_where_the_table_says_that_it_pays(case, isa):
     dtype = case.dtypes[-1]
@@ -260,6 +265,10 @@ def winograd(shape, size=3, filters=160, padding="SAME", **more):
     return conv("conv2d_winograd", shape, size, filters, padding=padding, **more)
 
 
+def columns(shape, size=3, filters=6, padding="SAME", **more):
+    return conv("conv2d_columns", shape, size, filters, padding=padding, **more)
+
+
 @pytest.mark.parametrize(
     ("case", "dtype"),
     [
@@ -284,7 +293,6 @@ def winograd(shape, size=3, filters=160, padding="SAME", **more):
         unsuited(conv("conv2d_strips", (2, 14, 14, 6), 5, 4, stride=2), F32, "stride"),
         unsuited(conv("conv2d_strips", (2, 14, 14, 1), 5, 4), F32, "1 channel"),
         unsuited(conv("conv2d_strips", (2, 14, 14, 7), 5, 4), F32, "7 channels of 5 columns are more than 32"),
-        unsuited(conv("conv2d_strips", (2, 14, 13, 6), 5, 4), F32, "9 columns are no multiple of 5"),
         unsuited(conv("conv2d_strips", (2, 14, None, 6), 5, 4), F32, "unknown width"),
         unsuited(conv("conv2d_products", (2, 7, 7, 512), 3, 4), F32, "3 x 3"),
         unsuited(conv("conv2d_products", (2, 7, 7, 511), 5, 4), F32, "511 channels"),
@@ -327,6 +335,15 @@ def winograd(shape, size=3, filters=160, padding="SAME", **more):
         unsuited(conv("conv2d_space_to_depth", (2, 12, 12, 5), 3, 4, stride=2), F32, "5 channels"),
         unsuited(conv("conv2d_space_to_depth", (2, None, 12, 3), 3, 4, stride=2), F32, "unknown height"),
         unsuited(conv("conv2d_space_to_depth", (2, 12, None, 3), 3, 4, stride=2), F32, "unknown width"),
+        unsuited(columns((2, 8, 8, 1)), BF16, "bfloat16"),
+        unsuited(columns((2, 8, 8, 1)), F64, "float64"),
+        unsuited(columns((2, 8, 8, 2)), F32, "2 channels"),
+        unsuited(columns((2, 8, 8, 1), filters=8), F32, "8 filters"),
+        unsuited(columns((2, 8, 8, 1), size=1), F32, "1 x 1"),
+        unsuited(columns((2, 8, 8, 1), stride=2), F32, "stride"),
+        unsuited(columns((2, 8, 9, 1)), F32, "7 columns of results"),
+        unsuited(columns((2, None, 8, 1)), F32, "unknown height"),
+        unsuited(columns((2, 8, None, 1)), F32, "unknown width"),
         unsuited(one_image((2, 7, 7, 1), 5, 6), F32, "2 images"),
         unsuited(one_image((None, 7, 7, 1), 5, 6), F32, "unknown number of images"),
         unsuited(one_image((1, 7, 7, 2), 5, 6), F32, "2 channels"),

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from rawcnn.errors import UsageError
 from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER, SETS, gpus, instruction_set
 
-NONE = "none"
-CHOICES = (*SETS[:-1], NONE)
-"""For what forms can be chosen: an instruction set, or "none" for TensorFlow's own ops throughout."""
+NONE, ALL = "none", "all"
+CHOICES = (*SETS[:-1], NONE, ALL)
+"""For what forms can be chosen: an instruction set, "none" for TensorFlow's own ops throughout, or "all" forms."""
 
 
 class About(NamedTuple):
@@ -35,18 +35,19 @@ class About(NamedTuple):
 _WITH_AMX = frozenset({AMX})
 _WITH_AVX512 = frozenset({AMX, AVX512_BF16, AVX512})
 _WITH_BFLOAT16 = frozenset({AMX, AVX512_BF16})
+_WITH_AVX2_ONLY = frozenset({AVX2})
 _EVERYWHERE = frozenset({AMX, AVX512_BF16, AVX512, AVX2})
 
 FORMS = {
     "average_pool": About(
-        "gradient of average pooling of few channels: each number copied over its window", _WITH_AVX512
+        "gradient of average pooling of few channels: each number copied over its window", _EVERYWHERE
     ),
-    "add_bias": About("gradient of a bias of few channels: whole rows of pixels are summed first", _WITH_AVX512),
+    "add_bias": About("gradient of a bias of few channels: whole rows of pixels are summed first", _EVERYWHERE),
     "conv2d_rows": About(
         "filter gradient of a convolution of one channel, bfloat16: as a product of rows of pixels", _WITH_AMX
     ),
     "conv2d_strips": About(
-        "input gradient of a convolution of few channels, float32: by rows, then by strips of columns", _WITH_AVX512
+        "input gradient of a convolution of few channels, float32: by rows, then by strips of columns", _EVERYWHERE
     ),
     "conv2d_products": About(
         "filter gradient of large windows on many channels: a matrix product for each of its pixels", _EVERYWHERE
@@ -68,6 +69,9 @@ FORMS = {
     ),
     "conv2d_blocks": About(
         "a convolution of one image of one channel in what XLA compiles: by blocks of 4 columns", _EVERYWHERE
+    ),
+    "conv2d_columns": About(
+        "a convolution of one channel with few filters, float32: by 4 columns of results at once", _WITH_AVX2_ONLY
     ),
     "lrn": About(
         "local response normalisation: the window's sum by a band matrix, all else in two passes each way", _EVERYWHERE
@@ -100,7 +104,7 @@ def in_use() -> str:
 
 def fast(name: str, suits: bool = True) -> bool:
     """Whether the faster form `name` is in use for a case that `suits` it or not; asked when a graph is traced."""
-    taken = suits and name not in _plain and in_use() in FORMS[name].pays
+    taken = suits and name not in _plain and in_use() in (ALL, *FORMS[name].pays)
     if taken:
         for used in _used:
             used.add(name)

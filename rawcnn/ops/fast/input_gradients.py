@@ -12,23 +12,19 @@ INTERLEAVED = 16  # images; a tile of the processor's matrix unit has as many ro
 def suits_strips(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
     """A few channels, which fill only part of a vector register: LeNet's C3 in float32."""
     size, _, channels, _ = w.shape
-    if None in x.shape[1:3] or x.dtype != tf.float32 or padding != "VALID":
-        return False
-    return 1 < channels <= 32 // size and (x.shape[2] - size + 1) % size == 0
+    return None not in x.shape[1:3] and x.dtype == tf.float32 and padding == "VALID" and 1 < channels <= 32 // size
 
 
 def strips(dy: tf.Tensor, w: tf.Tensor, height: int) -> tf.Tensor:
-    """The gradient of a convolution's input, rows first: `[N, H', W', K] -> [N, height, W' + size - 1, C]`.
+    """The gradient of a convolution's input, rows first: `[N, H', W', K] -> [N, height, W' + size - 1, C]`."""
+    return _overlaid(_strips(dy, w, height), w.shape[0])
 
-    The strip of column j belongs to the columns j ... j + size - 1 of the input. Strips that lie `size` columns apart
-    tile the width, so all are added up as `size` tilings, each shifted by one column.
-    """
-    size, _, channels, _ = w.shape
-    columns = dy.shape[2]
-    strips = tf.reshape(_strips(dy, w, height), (-1, columns // size, size, size * channels))
-    tilings = [tf.reshape(strips[:, :, k], (-1, columns * channels)) for k in range(size)]
-    shifted = [tf.pad(t, [[0, 0], [k * channels, (size - 1 - k) * channels]]) for k, t in enumerate(tilings)]
-    return tf.reshape(tf.add_n(shifted), (-1, height, columns + size - 1, channels))
+
+@tf.function(autograph=False, jit_compile=True)
+def _overlaid(strips: tf.Tensor, size: int) -> tf.Tensor:
+    """The strip of column j, added to the columns j ... j + size - 1, in one pass: `[N, H, W, size * C]`."""
+    parts = tf.split(strips, size, axis=-1)
+    return tf.add_n([tf.pad(part, [[0, 0], [0, 0], [k, size - 1 - k], [0, 0]]) for k, part in enumerate(parts)])
 
 
 def suits_interleaved(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
