@@ -129,9 +129,10 @@ def test_what_is_compiled_for_one_image_is_by_blocks(images):
     some = images(net, 1)
     with chosen_for(AVX2), recorded() as used:
         Predictor(net, scaled)(some)
-        assert used == {"conv2d_blocks"} and not for_xla()
+    assert "conv2d_blocks" in used and "conv2d_columns" not in used and not for_xla()
+    with chosen_for(AVX2), recorded() as used:
         Predictor(net, scaled)(images(net, 2))
-    assert used == {"conv2d_blocks"}
+    assert "conv2d_blocks" not in used
     with chosen_for(AVX2), plain("conv2d_blocks"):
         np.testing.assert_allclose(Predictor(net, scaled)(some), of_net(net, some), atol=1e-6)
 

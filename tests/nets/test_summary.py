@@ -14,11 +14,13 @@ from rawcnn.layers.variables import constant
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.summary import summary, summary_rows
+from rawcnn.ops.fast.forms import plain
 
 
 def profiled_multiply_adds(layer):
     """Half the floating point operations that TensorFlow's profiler counts in the convolutions and matrix products."""
-    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((1, *layer.input_shape)))
+    with plain("all"):  # faster forms may multiply more
+        graph = tf.function(layer).get_concrete_function(tf.TensorSpec((1, *layer.input_shape)))
     frozen = convert_variables_to_constants_v2(graph)
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options.update(output="none", account_type_regexes=["Conv2D", "MatMul"])
