@@ -69,7 +69,6 @@ CASES: dict[str, Case] = {
     "average_pool": _lenet,
     "add_bias": _lenet,
     "conv2d_strips": _lenet,
-    "conv2d_columns": _lenet,
     "conv2d_rows": _lenet_bfloat16,
     "tanh": _lenet_bfloat16,
     "conv2d_products": _wide,

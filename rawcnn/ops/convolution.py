@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from rawcnn.errors import UsageError
 from rawcnn.ops.fast import convolution as faster
+from rawcnn.ops.fast import pointwise
+from rawcnn.ops.fast.forms import fast
 
 
 def window_shape(length: int, size: int, stride: int = 1, padding: str = "SAME") -> int:
@@ -36,9 +38,12 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int = 1, padding: str = "SAME", b
     graph traced for any N must not be given an empty batch: TensorFlow's kernel returns a wrong shape.
     """
     if x.shape[0] == 0:
-        y = _conv2d_of_nothing(x, w, stride, padding)
-        return y if b is None else add_bias(y, b)
-    return faster.conv2d(x, w, stride, padding, b)
+        y, form = _conv2d_of_nothing(x, w, stride, padding), None
+    else:
+        y, form = faster.conv2d(x, w, stride, padding)
+    if b is None:
+        return y
+    return pointwise.add_bias_products(y, b) if form in faster.SUM_BIAS_BY_PRODUCT else add_bias(y, b)
 
 
 def _conv2d_of_nothing(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tf.Tensor:
@@ -51,7 +56,9 @@ def _conv2d_of_nothing(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) ->
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """`x + b`, where `b`, `[C]`, has one number for each channel. `[N, H, W, C] -> [N, H, W, C]`."""
-    return faster.add_bias(x, b)
+    if fast("add_bias", bool(x.shape[-1] <= pointwise.FEW_BIASES and x.shape[2])):
+        return pointwise.add_bias(x, b)
+    return tf.nn.bias_add(x, b)
 
 
 def connections(drawing: str) -> np.ndarray:

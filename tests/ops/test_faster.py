@@ -123,9 +123,6 @@ CASES = [
     conv("conv2d_winograd", (8, 15, 13, 168), 3, 160, F32, padding="SAME"),  # the last tiles hang over
     biased("conv2d_winograd", (8, 12, 12, 160), 3, 161, F32, padding="SAME"),
     conv("conv2d_space_to_depth", (2, 23, 23, 3), 11, 4, F32, F64, BF16, stride=4),
-    conv("conv2d_columns", (3, 32, 32, 1), 5, 6, F32),  # LeNet's C1
-    conv("conv2d_columns", (2, 5, 8, 1), 4, 7, F32, padding="SAME"),  # an even window sees more on the right
-    biased("conv2d_columns", (2, 3, 5, 1), 2, 1, F32),  # one block
     one_image((1, 28, 28, 1), 5, 6, F32, F64, BF16, padding="SAME"),  # LeNet's C1
     one_image((1, 9, 7, 1), 4, 3, F32, F64),  # one block, and not quite a second
     one_image((1, 5, 6, 1), 2, 2, F32, padding="SAME"),
@@ -265,10 +262,6 @@ def winograd(shape, size=3, filters=160, padding="SAME", **more):
     return conv("conv2d_winograd", shape, size, filters, padding=padding, **more)
 
 
-def columns(shape, size=3, filters=6, padding="SAME", **more):
-    return conv("conv2d_columns", shape, size, filters, padding=padding, **more)
-
-
 @pytest.mark.parametrize(
     ("case", "dtype"),
     [
@@ -335,15 +328,6 @@ def columns(shape, size=3, filters=6, padding="SAME", **more):
         unsuited(conv("conv2d_space_to_depth", (2, 12, 12, 5), 3, 4, stride=2), F32, "5 channels"),
         unsuited(conv("conv2d_space_to_depth", (2, None, 12, 3), 3, 4, stride=2), F32, "unknown height"),
         unsuited(conv("conv2d_space_to_depth", (2, 12, None, 3), 3, 4, stride=2), F32, "unknown width"),
-        unsuited(columns((2, 8, 8, 1)), BF16, "bfloat16"),
-        unsuited(columns((2, 8, 8, 1)), F64, "float64"),
-        unsuited(columns((2, 8, 8, 2)), F32, "2 channels"),
-        unsuited(columns((2, 8, 8, 1), filters=8), F32, "8 filters"),
-        unsuited(columns((2, 8, 8, 1), size=1), F32, "1 x 1"),
-        unsuited(columns((2, 8, 8, 1), stride=2), F32, "stride"),
-        unsuited(columns((2, 8, 9, 1)), F32, "7 columns of results"),
-        unsuited(columns((2, None, 8, 1)), F32, "unknown height"),
-        unsuited(columns((2, 8, None, 1)), F32, "unknown width"),
         unsuited(one_image((2, 7, 7, 1), 5, 6), F32, "2 images"),
         unsuited(one_image((None, 7, 7, 1), 5, 6), F32, "unknown number of images"),
         unsuited(one_image((1, 7, 7, 2), 5, 6), F32, "2 channels"),

@@ -1,4 +1,4 @@
-"""Which form of a convolution is computed: two tables, one for each gradient, and five forms of the whole.
+"""Which form of a convolution is computed: two tables, one for each gradient, and four forms of the whole.
 
 A form wins by the way TensorFlow's kernels work on a CPU, not by another result: each is tested to equal the plain form
 in value and gradient, and `docs/performance.md` says what each gained. A new form is a new row here, and one in `FORMS`
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from rawcnn.ops.fast import filter_gradients as of_filter
 from rawcnn.ops.fast import input_gradients as of_input
-from rawcnn.ops.fast import pointwise, space_to_depth, winograd
+from rawcnn.ops.fast import space_to_depth, winograd
 from rawcnn.ops.fast.forms import fast, for_xla
 from rawcnn.ops.fast.pointwise import TwoGradients
 
@@ -42,25 +42,8 @@ SUM_BIAS_BY_PRODUCT = frozenset({"conv2d_products", "conv2d_1x1", "conv2d_abreas
 """Filter gradients without which TensorFlow would have summed the bias' gradient along: a product with ones does it."""
 
 
-def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str, b: tf.Tensor | None = None) -> tf.Tensor:
-    """`tf.nn.conv2d`, plus the bias `b` if there is one, in the form that suits best."""
-    if fast("conv2d_columns", not for_xla() and space_to_depth.suits_columns(x, w, stride, padding)):
-        return space_to_depth.conv2d_columns(x, w, padding, b)
-    y, form = _conv2d(x, w, stride, padding)
-    if b is None:
-        return y
-    return pointwise.add_bias_products(y, b) if form in SUM_BIAS_BY_PRODUCT else add_bias(y, b)
-
-
-def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """`tf.nn.bias_add` in the form that suits best."""
-    if fast("add_bias", bool(x.shape[-1] <= pointwise.FEW_BIASES and x.shape[2])):
-        return pointwise.add_bias(x, b)
-    return tf.nn.bias_add(x, b)
-
-
-def _conv2d(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tuple[tf.Tensor, str | None]:
-    """A convolution, and the name of the form of its filter gradient."""
+def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tuple[tf.Tensor, str | None]:
+    """`tf.nn.conv2d` in the form that suits best, and the name of the form of its filter gradient."""
     if fast("conv2d_space_to_depth", space_to_depth.suits(x, w, stride)):
         return space_to_depth.conv2d(x, w, stride, padding), None
     if fast("conv2d_blocks", for_xla() and space_to_depth.suits_blocks(x, w, stride)):

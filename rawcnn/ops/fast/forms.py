@@ -35,7 +35,6 @@ class About(NamedTuple):
 _WITH_AMX = frozenset({AMX})
 _WITH_AVX512 = frozenset({AMX, AVX512_BF16, AVX512})
 _WITH_BFLOAT16 = frozenset({AMX, AVX512_BF16})
-_WITH_AVX2_ONLY = frozenset({AVX2})
 _EVERYWHERE = frozenset({AMX, AVX512_BF16, AVX512, AVX2})
 
 FORMS = {
@@ -69,9 +68,6 @@ FORMS = {
     ),
     "conv2d_blocks": About(
         "a convolution of one image of one channel in what XLA compiles: by blocks of 4 columns", _EVERYWHERE
-    ),
-    "conv2d_columns": About(
-        "a convolution of one channel with few filters, float32: by 4 columns of results at once", _WITH_AVX2_ONLY
     ),
     "lrn": About(
         "local response normalisation: the window's sum by a band matrix, all else in two passes each way", _EVERYWHERE

@@ -39,14 +39,13 @@ def average_pool(x: tf.Tensor, size: int) -> tf.Tensor:
 
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """`tf.nn.bias_add` for few channels: the gradient of `b` first sums whole rows of pixels."""
-    return _add_bias(x, b, sum_by_rows)
+    _, _, width, channels = x.shape
 
+    def over_pixels(dy: tf.Tensor) -> tf.Tensor:
+        row = tf.reduce_sum(tf.reshape(dy, (-1, width * channels)), axis=0)
+        return tf.reduce_sum(tf.reshape(row, (width, channels)), axis=0)
 
-def sum_by_rows(dy: tf.Tensor) -> tf.Tensor:
-    """The sum over all pixels, over those of one column of all images first: `[N, H, W, C] -> [C]`."""
-    _, _, width, channels = dy.shape
-    row = tf.reduce_sum(tf.reshape(dy, (-1, width * channels)), axis=0)
-    return tf.reduce_sum(tf.reshape(row, (width, channels)), axis=0)
+    return _add_bias(x, b, over_pixels)
 
 
 def add_bias_products(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

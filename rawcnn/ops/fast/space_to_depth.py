@@ -1,13 +1,8 @@
-"""A first convolution on blocks of pixels: one with a stride as one without, and one channel by blocks of columns."""
+"""A first convolution on blocks of pixels: one with a stride as one without, and one image's in XLA."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
-
-from rawcnn.ops.fast.pointwise import sum_by_rows
-
-ThreeGradients = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 
 def suits(x: tf.Tensor, w: tf.Tensor, stride: int) -> bool:
@@ -54,9 +49,7 @@ def _span(length: int, size: int, stride: int, padding: str, blocks: int) -> _Sp
 
 
 BLOCK = 4
-"""Columns that `conv2d_blocks` and `conv2d_columns` take together; others are slower or as fast."""
-REGISTER = 8
-"""float32 numbers in a vector register of AVX2."""
+"""Columns that `conv2d_blocks` takes together; 2 and 14 are slower, 7 as fast."""
 
 
 def suits_blocks(x: tf.Tensor, w: tf.Tensor, stride: int) -> bool:
@@ -74,53 +67,10 @@ def conv2d_blocks(x: tf.Tensor, w: tf.Tensor, padding: str) -> tf.Tensor:
     before, after = ((size - 1) // 2, size // 2) if padding == "SAME" else (0, 0)
     width = x.shape[2] + before + after - size + 1
     out, read = -(-width // BLOCK), -(-(size + BLOCK - 1) // BLOCK)  # blocks, of the result and of a window
-    w = tf.reshape(_moved(w, read * BLOCK), (size, read, BLOCK * channels, BLOCK * filters))
+    moved = [tf.pad(w, [[0, 0], [by, read * BLOCK - size - by], [0, 0], [0, 0]]) for by in range(BLOCK)]
+    w = tf.reshape(tf.stack(moved, axis=3), (size, read, BLOCK * channels, BLOCK * filters))
     columns = (out + read - 1) * BLOCK
     x = tf.pad(x, [[0, 0], [before, after], [before, columns - before - x.shape[2]], [0, 0]])
     x = tf.reshape(x, (-1, x.shape[1], columns // BLOCK, BLOCK * channels))
     y = tf.nn.conv2d(x, w, 1, "VALID")
     return tf.reshape(y, (-1, y.shape[1], out * BLOCK, filters))[:, :, :width]
-
-
-def suits_columns(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> bool:
-    """One channel, and filters that fill less than a vector register: LeNet's C1 in float32."""
-    size, _, channels, filters = w.shape
-    if stride != 1 or x.dtype != tf.float32 or None in x.shape[1:3]:
-        return False
-    width = x.shape[2] if padding == "SAME" else x.shape[2] - size + 1
-    return channels == 1 and 1 < size and filters < REGISTER and width % BLOCK == 0
-
-
-def conv2d_columns(x: tf.Tensor, w: tf.Tensor, padding: str, b: tf.Tensor | None = None) -> tf.Tensor:
-    """`tf.nn.conv2d` with stride 1, plus the bias `b`: a window has the filter four times, each a column further.
-
-    So it makes 4 K maps, which fill the vector registers that K leave empty, and moves by 4 columns. The bias is added
-    before the columns come apart, for TensorFlow then adds it within the convolution. The filter's gradient is the
-    plain form's.
-    """
-    size, _, channels, filters = w.shape
-    around = [(size - 1) // 2, size // 2] if padding == "SAME" else [0, 0]
-
-    @tf.custom_gradient
-    def convolve(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, ThreeGradients]:
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            plain = {"out_backprop": dy, "strides": [1, 1, 1, 1], "padding": padding}
-            return (
-                tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=w, **plain),
-                tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=w.shape, **plain),
-                sum_by_rows(dy),
-            )
-
-        columns = size + BLOCK - 1
-        wide = tf.reshape(_moved(w, columns), (size, columns, channels, BLOCK * filters))
-        y = tf.nn.conv2d(x, wide, [1, 1, BLOCK, 1], [[0, 0], around, around, [0, 0]])
-        y = tf.nn.bias_add(y, tf.tile(b, [BLOCK]))
-        return tf.reshape(y, (-1, y.shape[1], y.shape[2] * BLOCK, filters)), gradient
-
-    return convolve(x, w, tf.zeros(filters, x.dtype) if b is None else b)
-
-
-def _moved(w: tf.Tensor, columns: int) -> tf.Tensor:
-    """The filter `[size, size, C, K]` in `columns` columns, at the first and moved by 1 to 3: `[..., C, BLOCK, K]`."""
-    more = columns - w.shape[1]
-    return tf.stack([tf.pad(w, [[0, 0], [by, more - by], [0, 0], [0, 0]]) for by in range(BLOCK)], axis=3)
