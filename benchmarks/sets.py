@@ -8,8 +8,8 @@ ONEDNN = {"AVX512_BF16": "AVX512_CORE_BF16", "AVX512": "AVX512_CORE", "AVX2": "A
 """Instruction set -> oneDNN's name for it."""
 SLOWER = 4
 """About so many times longer an image takes without bfloat16 in hardware: benchmarks take so many times fewer there."""
-HELD = """oneDNN, which computes convolutions and products in all three libraries, is switched on for Keras too: with AVX2
-only, TensorFlow leaves it off. To a set below the processor's own are held: oneDNN (`ONEDNN_MAX_CPU_ISA`), XLA
+HELD = """oneDNN, which computes convolutions and products in all three libraries, is switched on for Keras too: with
+AVX2 only, TensorFlow leaves it off. To a set below the processor's own are held: oneDNN (`ONEDNN_MAX_CPU_ISA`), XLA
 (`--xla_cpu_max_isa`), and PyTorch's own and compiled kernels (`ATEN_CPU_CAPABILITY`)."""
 
 
