@@ -13,6 +13,11 @@ ROOT = Path(__file__).parent.parent
 TRAIN, CLASSIFY = ROOT / "examples" / "train_lenet.py", ROOT / "examples" / "classify.py"
 
 
+def of_module(command):
+    """The module that a command runs by `python -m`, and its flags."""
+    return command[command.index("-m") + 1 :]
+
+
 def write_idx(path, array):
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     path.write_bytes(gzip.compress(header + array.tobytes(), 1))

@@ -191,7 +191,7 @@ class Settings:
     )  # fmt: skip
     forms: str = setting(
         "auto", MACHINE, "Use the faster, equal forms of ops that pay on this instruction set. auto: on this "
-        "machine's; none: TensorFlow's own ops; all: every form.",
+        "machine's; none: TensorFlow's own ops.",
         choices=("auto", *forms.CHOICES),
     )  # fmt: skip
     deterministic: bool = setting(

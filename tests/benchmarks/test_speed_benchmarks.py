@@ -23,6 +23,7 @@ from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER
 from rawcnn.nets import NETS
 from rawcnn.nets.chain import Chain, row
 from rawcnn.ops.fast.forms import FORMS, plain
+from tests.command import of_module
 
 ROOT = Path(budget.__file__).parents[1]
 CONV, DENSE, FLAT = row(Conv2D, padding="VALID")(3, 3), row(Dense), row(Flatten)
@@ -158,16 +159,16 @@ def test_a_form_runs_against_itself_turned_off() -> None:
     with_all, *without = forms.contenders(forms.CASES["lrn"], ["lrn", "shards"], AMX, AMX)
     assert with_all.name == forms.ALL and "--net=alexnet" in with_all.command
     assert [c.command for c in without] == [(*with_all.command, flag) for flag in ("--plain=lrn", "--shards=1")]
-    args = step_time.parse(without[0].command[without[0].command.index("-m") + 2 :])
+    args = step_time.parse(of_module(without[0].command)[1:])
     assert (args.plain, args.precision, args.shards) == ("lrn", "bfloat16", 0)
-    assert args.forms == "all"
+    assert args.forms == AMX
 
 
 def test_on_a_lower_set_onednn_is_held_to_it_and_nets_without_bfloat16_compute_in_float32() -> None:
     command = forms.contenders(forms.CASES["lrn"], [], AVX2, AMX)[0].command
     assert command[:3] == ("env", "TF_ENABLE_ONEDNN_OPTS=1", "ONEDNN_MAX_CPU_ISA=AVX2")
-    args = step_time.parse(command[command.index("-m") + 2 :])
-    assert (args.precision, args.batch_size, args.steps, args.forms) == ("float32", 32, 1, "all")
+    args = step_time.parse(of_module(command)[1:])
+    assert (args.precision, args.batch_size, args.steps, args.forms) == ("float32", 32, 1, AMX)
     assert forms.contenders(forms.CASES["lrn"], [], AVX2, AVX2)[0].command[2] == sys.executable
     assert forms.CASES["lrn"].on(AVX512_BF16) == forms.CASES["lrn"]
     assert forms.sets_here(AMX) == [AMX, AVX512_BF16, AVX512, AVX2] and forms.sets_here(OTHER) == [OTHER]

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import harness, vs_peers
 from benchmarks.vs_peers import PLAIN_KERAS, Bench
 from rawcnn.machine import AMX, AVX512_BF16
+from tests.command import of_module
 
 RATES = {
     "rawcnn bfloat16": 300.0,
@@ -54,17 +55,12 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ran
 
 
-def of_python(command: tuple[str, ...]) -> tuple[str, ...]:
-    """The module that a command runs, and its flags."""
-    return command[command.index("-m") + 1 :]
-
-
 @pytest.mark.parametrize(("by_turns", "steps"), [(True, 1), (False, 4)])
 def test_every_configuration_is_a_command_of_its_own_with_the_same_work(by_turns: bool, steps: int) -> None:
     bench = Bench("googlenet", every=True)
     shared = {"--net=googlenet", "--batch_size=64", "--json", "--blocks=2", f"--steps={steps}"}
     commands = [bench.contender((name, 64), 2, by_turns=by_turns).command for name in bench.ways()]
-    assert all(shared <= set(command) and find_spec(of_python(command)[0]) for command in commands)
+    assert all(shared <= set(command) and find_spec(of_module(command)[0]) for command in commands)
     assert len(set(commands)) == len(commands) > len(Bench("googlenet").ways())
     assert all(sum(flag.startswith("--precision=") for flag in command) == 1 for command in commands)
     assert all(("float32" in name) == (vs_peers.FLOAT32 in flags) for name, flags in bench.ways().items())
@@ -78,7 +74,7 @@ def test_the_peers_understand_their_flags(peer: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(script.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(script, "report_error", lambda name, error: said.append(error))
     bench = Bench("lenet5_tanh")
-    commands = [of_python(bench.contender((name, 8), 1).command) for name in bench.ways()]
+    commands = [of_module(bench.contender((name, 8), 1).command) for name in bench.ways()]
     mine = [command for command in commands if command[0] == f"benchmarks.peers_{peer}"]
     for command in mine:
         monkeypatch.setattr(sys, "argv", list(command))

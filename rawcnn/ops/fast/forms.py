@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from rawcnn.errors import UsageError
 from rawcnn.machine import AMX, AVX2, AVX512, AVX512_BF16, OTHER, SETS, gpus, instruction_set
 
-NONE, ALL = "none", "all"
-CHOICES = (*SETS[:-1], NONE, ALL)
-"""For what forms can be chosen: an instruction set, "none" for TensorFlow's own ops throughout, or "all" forms."""
+NONE = "none"
+CHOICES = (*SETS[:-1], NONE)
+"""For what forms can be chosen: an instruction set, or "none" for TensorFlow's own ops throughout."""
 
 
 class About(NamedTuple):
@@ -100,7 +100,7 @@ def in_use() -> str:
 
 def fast(name: str, suits: bool = True) -> bool:
     """Whether the faster form `name` is in use for a case that `suits` it or not; asked when a graph is traced."""
-    taken = suits and name not in _plain and in_use() in (ALL, *FORMS[name].pays)
+    taken = suits and name not in _plain and in_use() in FORMS[name].pays
     if taken:
         for used in _used:
             used.add(name)

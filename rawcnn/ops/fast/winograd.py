@@ -26,7 +26,7 @@ B = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])  # B' 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])  # A' of the paper
 TILE, STEP, SIZE = 4, 2, 3  # pixels of a tile, from one to the next, and of the window
-BLOCK = 2**25  # numbers that the tiles of a block of images hold: 128 MB
+BLOCK = 2**24  # numbers that the tiles of a block of images hold: 64 MB
 FEWEST_TILES = 256  # fewer do not pay for the way of the filter there and back
 ENOUGH, ENOUGH_AVX2 = 80, 40  # of C K / (C + K), products for each number that is read or written around them
 
