@@ -113,12 +113,6 @@ _short = Recipe(
     _cifar, "adam", 0.002, 128, schedule="warmup_cosine", label_smoothing=0.1, augment=reflected_shift, alternate=True,
 )  # fmt: skip
 _dogs = Recipe(learning_rate=1e-4, batch_size=32, **_course)
-# For few photos: GoogLeNet's crops, but none below a quarter of the image, its changes of colour, and a start of rising
-# rates, without which a deep net of no batch normalisation stays where it is.
-_photos = Recipe(
-    _imagenet, "adam", 2e-4, 32, schedule="warmup_cosine", crop=area_crop(0.25), central_fraction=STANDARD,
-    augment=photometric, average=0.999,
-)  # fmt: skip
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     # The paper's stochastic diagonal Levenberg-Marquardt gives each weight a step size of its own; so does Adam. Batch
@@ -136,8 +130,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "ours": replace(_short, learning_rate=0.001),
     },
     "alexnet_valid": {"course": Recipe(learning_rate=1e-4, batch_size=64, **_course)},
-    "alexnet_dogs": {"course": _dogs, "ours": _photos},
-    "alexnet_dogs_small": {"course": _dogs, "ours": _photos},
+    "alexnet_dogs": {"course": _dogs},
+    "alexnet_dogs_small": {"course": _dogs},
     "vgg11": {"paper": _vgg, "course": _vgg_course, "ours": replace(_short, learning_rate=5e-4)},
     "vgg13": {"paper": _vgg, "course": _vgg_course},
     "vgg16c": {"paper": _vgg, "course": _vgg_course},
