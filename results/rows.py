@@ -148,9 +148,9 @@ ROWS = (
         40, (*FAST, "--augment=trivial", "--validation=200"),
         remark=f"{PHOTOS} These flags were never tried. `alexnet_dogs_small` at 128 pixels with GoogLeNet's crops (a "
         "quarter of the image or more) and colours, Adam at 0.0002 after a rise over six epochs, stayed at a training "
-        "loss of ln 2, a guess, for 8 epochs (at best 62 % of 300 held-out photos, n = 1): without batch normalisation "
-        "the net does not start at that rate. Fine-tuned from CIFAR-10, `vgg11` reads 70.58 % of the same 502 photos "
-        "right, 3 seeds ([how](../docs/howto/fine-tune.md)).",
+        "loss of ln 2, a guess, for 8 epochs, and was stopped there (at best 62 % of 300 held-out photos, n = 1). "
+        "Fine-tuned from CIFAR-10, `vgg11` reads 70.58 % of the same 502 photos right, 3 seeds "
+        "([how](../docs/howto/fine-tune.md)).",
     ),
     Row(
         "vgg11", "`vgg11` on CIFAR-10 at 32 pixels, a recipe of ours, 6 epochs", "92.9 to 93.3 (VGG16 with batch norm)",
