@@ -58,6 +58,16 @@ def one_image(x, size, filters, *dtypes, padding="VALID"):
     return case._replace(op=op)
 
 
+def on_avx2(case):
+    """Windows and numbers of channels that pay on AVX2 only, or were measured there only."""
+
+    def op(*inputs):
+        with chosen_for(AVX2):
+            return case.op(*inputs)
+
+    return case._replace(op=op)
+
+
 def biased(form, x, size, filters, *dtypes, padding="VALID"):
     return Case(
         form,
@@ -122,6 +132,13 @@ CASES = [
     conv("conv2d_winograd", (4, 16, 16, 160), 3, 164, F32, padding="SAME"),
     conv("conv2d_winograd", (8, 15, 13, 168), 3, 160, F32, padding="SAME"),  # the last tiles hang over
     biased("conv2d_winograd", (8, 12, 12, 160), 3, 161, F32, padding="SAME"),
+    conv("conv2d_winograd", (4, 18, 17, 160), 3, 164, F32),
+    on_avx2(conv("conv2d_winograd", (12, 13, 15, 128), 4, 132, F32, padding="SAME")),
+    on_avx2(conv("conv2d_winograd", (14, 17, 15, 132), 4, 128, F32)),
+    on_avx2(conv("conv2d_winograd", (8, 11, 25, 128), 5, 136, F32, padding="SAME")),
+    on_avx2(biased("conv2d_winograd", (30, 11, 11, 128), 5, 130, F32)),  # as conv4 of cifar_wide
+    on_avx2(conv("conv2d_winograd", (4, 16, 16, 64), 3, 65, F32, padding="SAME")),  # the filter gradient alone
+    on_avx2(biased("conv2d_winograd", (16, 12, 13, 48), 5, 128, F32, padding="SAME")),  # as conv2 of alexnet
     conv("conv2d_space_to_depth", (2, 23, 23, 3), 11, 4, F32, F64, BF16, stride=4),
     one_image((1, 28, 28, 1), 5, 6, F32, F64, BF16, padding="SAME"),  # LeNet's C1
     one_image((1, 9, 7, 1), 4, 3, F32, F64),  # one block, and not quite a second
@@ -317,7 +334,12 @@ def winograd(shape, size=3, filters=160, padding="SAME", **more):
         unsuited(winograd((4, 16, 16, 160)), F64, "float64"),
         unsuited(winograd((4, 16, 16, 160), filters=159), F32, "159 filters"),
         unsuited(winograd((4, 16, 16, 160), size=5), F32, "5 x 5"),
-        unsuited(winograd((4, 16, 16, 160), padding="VALID"), F32, "padding"),
+        unsuited(winograd((4, 16, 16, 160), padding="VALID"), F32, "196 tiles of 2 pixels less"),
+        unsuited(on_avx2(winograd((4, 16, 16, 160), size=6)), F32, "6 x 6"),
+        unsuited(on_avx2(winograd((4, 16, 16, 48), filters=64)), F32, "64 filters of 48 channels"),
+        unsuited(on_avx2(winograd((16, 14, 14, 32), size=5, filters=128)), F32, "32 channels"),
+        unsuited(on_avx2(winograd((32, 7, 7, 48), size=5, filters=128)), F32, "a third hangs over"),
+        unsuited(on_avx2(winograd((4, 13, 13, 128), size=5, filters=136)), F32, "100 tiles"),
         unsuited(winograd((4, 16, 16, 160), stride=2), F32, "stride"),
         unsuited(winograd((4, 16, 14, 160)), F32, "224 tiles"),
         unsuited(winograd((None, 16, 16, 160)), F32, "unknown number of images"),
@@ -421,16 +443,54 @@ def test_tiles_are_computed_in_blocks_of_images(rng, images, monkeypatch):
     monkeypatch.setattr(winograd_of, "BLOCK", images * 16 * 49 * 160)
     case = winograd((6, 13, 14, 160), filters=160)
     inputs = drawn(rng, case.shapes, F32)
-    assert winograd_of._images_at_once(*inputs) == images
+    assert winograd_of._images_at_once(*inputs, winograd_of.Grid.of(inputs[0], 3, "SAME")) == images
     dy = rng.normal(size=case.truth(*inputs).shape)
     wide = [tf.cast(each, F64) for each in inputs]
     assert_equal(with_gradients(case.op, inputs, dy), with_gradients(case.truth, wide, dy), TOLERANCE[F32])
 
 
-def test_few_channels_pay_on_avx2_only():
-    case = winograd((4, 16, 16, 64), filters=128)
+@pytest.mark.parametrize(
+    ("shape", "size", "filters"),
+    [((4, 16, 16, 64), 3, 128), ((4, 16, 16, 64), 3, 64), ((16, 12, 12, 48), 5, 128), ((8, 11, 25, 128), 5, 136)],
+)
+def test_few_channels_and_large_windows_pay_on_avx2_only(shape, size, filters):
+    case = winograd(shape, size=size, filters=filters)
     for isa in (AMX, AVX2):
         with chosen_for(isa):
             types = op_types(case.op, case.shapes, F32)
             with plain(case.form):
                 assert (op_types(case.op, case.shapes, F32) == types) == (isa == AMX)
+
+
+def test_where_the_filter_gradient_alone_pays_the_convolution_is_tensorflows_own():
+    with chosen_for(AVX2):
+        for channels, whole in ((48, False), (128, True)):
+            convolve = tf.function(lambda x, w: ops.conv2d(x, w, 1, "SAME"), autograph=False)
+            specs = [tf.TensorSpec(shape) for shape in ((16, 12, 12, channels), (5, 5, channels, 136))]
+            names = {operation.type for operation in convolve.get_concrete_function(*specs).graph.get_operations()}
+            assert ("Conv2D" in names) == (not whole)
+
+
+def test_no_form_is_chosen_where_the_window_is_larger_than_the_image():
+    with chosen_for(AVX2):
+        x, w = tf.zeros((512, 1, 1, 160)), tf.zeros((5, 5, 160, 160))
+        assert not winograd_of.suits(x, w, "VALID") and not winograd_of.suits_filters(x, w, "VALID")
+
+
+@pytest.mark.parametrize("size", winograd_of.FILTERINGS)
+def test_minimal_filtering_is_a_correlation(rng, size):
+    """Equation 8 in one dimension, and the gradient of the filter, against NumPy's correlation."""
+    b, g, a = winograd_of.matrices(size)
+    pixels, window, dy = rng.normal(size=b.shape[0]), rng.normal(size=size), rng.normal(size=a.shape[0])
+    np.testing.assert_allclose(a @ ((g @ window) * (b @ pixels)), np.correlate(pixels, window, "valid"), rtol=1e-11)
+    np.testing.assert_allclose(g.T @ ((b @ pixels) * (a.T @ dy)), np.correlate(pixels, dy, "valid"), rtol=1e-11)
+
+
+def test_the_matrices_of_3x3_windows_are_those_of_the_paper():
+    """Lavin and Gray 2016, equation 6 on, but for signs that cancel: of the first rows and the last."""
+    b, g, a = winograd_of.matrices(3)
+    signs = np.array([-1, 1, 1, -1])
+    np.testing.assert_array_equal(b, [[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]])
+    np.testing.assert_array_equal(signs[:, None] * b, [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+    np.testing.assert_array_equal(g, [[-1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    np.testing.assert_array_equal(a, [[1, 1, 1, 0], [0, 1, -1, 1]])

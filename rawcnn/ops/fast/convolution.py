@@ -29,6 +29,7 @@ class Form(NamedTuple):
 
 # Of each table the first row that is switched on and suits is taken; where none does, TensorFlow's own kernel.
 FILTER_GRADIENTS = (
+    Form("conv2d_winograd", winograd.suits_filters, winograd.filter_gradient),
     Form("conv2d_rows", of_filter.suits_rows, of_filter.rows),
     Form("conv2d_products", of_filter.suits_products, of_filter.products),
     Form("conv2d_1x1", of_filter.suits_1x1, of_filter.products),
@@ -51,7 +52,7 @@ def conv2d(x: tf.Tensor, w: tf.Tensor, stride: int, padding: str) -> tuple[tf.Te
     if stride != 1:
         return tf.nn.conv2d(x, w, stride, padding), None
     if fast("conv2d_winograd", winograd.suits(x, w, padding)):
-        return winograd.conv2d(x, w), "conv2d_winograd"
+        return winograd.conv2d(x, w, padding), "conv2d_winograd"
     dw, dx = _chosen(FILTER_GRADIENTS, x, w, padding), _chosen(INPUT_GRADIENTS, x, w, padding)
     if dw is None and dx is None:
         return tf.nn.conv2d(x, w, 1, padding), None

@@ -61,7 +61,8 @@ FORMS = {
         "filter and bias gradients on narrow maps of many channels, bfloat16: of images laid abreast", _WITH_AMX
     ),
     "conv2d_winograd": About(
-        "3x3 windows on many channels, float32: Winograd's filtering, 16 products for 36", _EVERYWHERE
+        "windows of 3x3 (and on AVX2 4x4, 5x5) on many channels, float32: Winograd's filtering, 16 products for 36",
+        _EVERYWHERE,
     ),
     "conv2d_space_to_depth": About(
         "a first convolution with a stride: space-to-depth, then without a stride", _WITH_BFLOAT16

@@ -1,166 +1,276 @@
-"""3x3 convolutions by minimal filtering: 16 products of matrices in the place of 36 for every 2x2 pixels of a result.
+"""Convolutions by minimal filtering: fewer products of matrices for the same pixels of a result.
 
-Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1, F(2x2, 3x3), after Winograd 1980.
-The input is cut into tiles d of 4x4 pixels, 2 apart. With g the filter and * element by element, a tile's result is
+Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1, F(m x m, r x r), after Winograd
+1980: for m x m pixels of a result and a window of r x r, (m + r - 1)^2 products in the place of (m r)^2. These are 16
+for 36 with windows of 3x3 (m = 2), 36 for 144 with 4x4 and 49 for 225 with 5x5 (m = 3). The input is cut into tiles d
+of m + r - 1 pixels each way, m apart. With g the filter and * element by element, a tile's result is
 
     Y = A' [ (G g G') * (B' d B) ] A        (equation 8; ' transposes)
 
-and summed over channels, which makes of each of the 16 elements a product of matrices: [tiles, C] by [C, K]. The
-gradients are the transposed chain: with M = A dY A', that of the filter is G' [ (B' d B) * M ] G, summed over tiles,
-and that of the input B [ (G g G') * M ] B', added up where tiles overlap. What stands around the products is one pass
-through memory, compiled by XLA. All is done in blocks of images, which bound the memory of tiles.
+and summed over channels, which makes of each element of a tile a product of matrices: [tiles, C] by [C, K]. The
+gradient of the input is that of `dy` under turned filters. That of the filter is G' [ (B' d B) * (A dY A') ] G, summed
+over tiles. What stands around the products is one pass through memory, compiled by XLA. All is done in blocks of
+images, which bound the memory of tiles.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.polynomial import polynomial
 
 from rawcnn.machine import AVX2, largest_divisor
 from rawcnn.ops.fast.forms import for_xla, in_use
 from rawcnn.ops.fast.pointwise import TwoGradients
 
-B = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])  # B' of the paper
-G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])  # A' of the paper
-TILE, STEP, SIZE = 4, 2, 3  # pixels of a tile, from one to the next, and of the window
+Matrix = np.ndarray
+
+
+class Filtering(NamedTuple):
+    """m, the pixels of the result that a tile gives each way, and m + r - 2 points (see `matrices`)."""
+
+    step: int
+    points: tuple[float, ...]
+
+
+FILTERINGS = {
+    3: Filtering(2, (0, 1, -1)),
+    4: Filtering(3, (0, 0.625, -0.625, 1.5, -1.5)),
+    5: Filtering(3, (0.375, -0.375, 0.875, -0.875, 1.75, -1.75)),
+}
+"""By size of the window. Pairs a, -a that spread around 1 round least: 0, 1, -1, 2, -2, 1/2 round twice as much."""
+
 BLOCK = 2**24  # numbers that the tiles of a block of images hold: 64 MB
 FEWEST_TILES = 256  # fewer do not pay for the way of the filter there and back
-ENOUGH, ENOUGH_AVX2 = 80, 40  # of C K / (C + K), products for each number that is read or written around them
+
+# From where it pays, of C K / (C + K): the products for each number that is read or written around them. AVX2
+# multiplies more slowly, and so gains from fewer on. TensorFlow's gradients of filters take twice the time of the rest.
+ENOUGH, ENOUGH_AVX2 = {3: 80}, {3: 40, 4: 64, 5: 64}
+ENOUGH_FOR_FILTERS_AVX2 = 28
+
+
+@cache
+def matrices(size: int) -> tuple[Matrix, Matrix, Matrix]:
+    """B', G and A' for windows of r = `size` pixels: `[m + r - 1, m + r - 1]`, `[m + r - 1, r]`, `[m, m + r - 1]`.
+
+    By Toom and Cook: a window moves over pixels as polynomials multiply, and a product of polynomials is known by its
+    values at as many points as it has coefficients. The last point is infinity: its value is the highest coefficient.
+
+    >>> matrices(3)[2]
+    array([[ 1.,  1.,  1.,  0.],
+           [ 0.,  1., -1.,  1.]])
+    """
+    step, points = FILTERINGS[size]
+    others = [[b for b in points if b != a] for a in points]
+    scales = [math.prod(a - b for b in rest) for a, rest in zip(points, others, strict=True)]
+    b = [*(np.append(polynomial.polyfromroots(rest), 0) for rest in others), polynomial.polyfromroots(points)]
+    g = _values(points, size) / np.array([*scales, 1])[:, None]
+    return np.array(b), g, _values(points, step).T
+
+
+def _values(points: Sequence[float], count: int) -> Matrix:
+    """The powers 0 ... `count` - 1 of each point, and of infinity: `[points + 1, count]`."""
+    return np.concatenate([np.vander(np.array(points, float), count, increasing=True), np.eye(count)[-1:]])
+
+
+class Grid(NamedTuple):
+    """How an image is cut into tiles: by the window, the result's height and width, and the zeros before the input."""
+
+    size: int
+    height: int
+    width: int
+    before: int
+
+    @classmethod
+    def of(cls, x: tf.Tensor, size: int, padding: str) -> "Grid":
+        _, height, width, _ = x.shape
+        if padding == "SAME":
+            return cls(size, height, width, (size - 1) // 2)
+        return cls(size, height - size + 1, width - size + 1, 0)
+
+    @property
+    def step(self) -> int:
+        return FILTERINGS[self.size].step
+
+    @property
+    def tile(self) -> int:
+        """Pixels of a tile each way."""
+        return self.step + self.size - 1
+
+    @property
+    def rows(self) -> int:
+        return -(-self.height // self.step)
+
+    @property
+    def columns(self) -> int:
+        return -(-self.width // self.step)
 
 
 def suits(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
-    """3x3 windows in float32 on many channels; AVX2 multiplies more slowly, and so gains from fewer on."""
-    if None in x.shape or w.shape[0] != SIZE or padding != "SAME" or x.dtype != tf.float32 or for_xla():
-        return False
-    channels, filters = w.shape[2:]
+    """Windows in float32 on many channels: the convolution and both gradients."""
     enough = ENOUGH_AVX2 if in_use() == AVX2 else ENOUGH
-    return channels * filters >= enough * (channels + filters) and x.shape[0] * _tiles(x) >= FEWEST_TILES
+    return _possible(x, w, padding) and w.shape[0] in enough and _shared(w) >= enough[w.shape[0]]
 
 
-def conv2d(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-    """`tf.nn.conv2d(x, w, 1, "SAME")`."""
-    both = tf.constant(np.kron(G, G), w.dtype)  # G g G' of all channels and filters is one product
+def suits_filters(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
+    """On AVX2 the gradient of filters alone from fewer channels on; elsewhere it was not measured."""
+    if in_use() != AVX2 or not _possible(x, w, padding):
+        return False
+    grid = Grid.of(x, w.shape[0], padding)
+    filled = grid.height * grid.width / (grid.rows * grid.columns * grid.step**2)  # the rest of the tiles hangs over
+    return filled * _shared(w) >= ENOUGH_FOR_FILTERS_AVX2
+
+
+def _possible(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
+    if None in x.shape or w.shape[0] not in FILTERINGS or x.dtype != tf.float32 or for_xla():
+        return False
+    grid = Grid.of(x, w.shape[0], padding)
+    return min(grid.height, grid.width) > 0 and x.shape[0] * grid.rows * grid.columns >= FEWEST_TILES
+
+
+def _shared(w: tf.Tensor) -> float:
+    """C K / (C + K)."""
+    channels, filters = w.shape[2:]
+    return channels * filters / (channels + filters)
+
+
+def conv2d(x: tf.Tensor, w: tf.Tensor, padding: str) -> tf.Tensor:
+    """`tf.nn.conv2d(x, w, 1, padding)`."""
+    grid = Grid.of(x, w.shape[0], padding)
 
     @tf.custom_gradient
     def convolve(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, TwoGradients]:
-        product = tf.matmul(both, tf.reshape(w, (SIZE * SIZE, -1)))
-        filters = tf.unstack(tf.reshape(product, (TILE * TILE, *w.shape[2:])))
-
-        def value(x: tf.Tensor) -> tf.Tensor:
-            tiles = zip(_of_input(x), filters, strict=True)
-            return _result([tf.matmul(tile, u) for tile, u in tiles], *x.shape[:3])
-
-        def gradients(x: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            tiles = _of_gradient(dy)
-            dx = [tf.matmul(tile, u, transpose_b=True) for tile, u in zip(tiles, filters, strict=True)]
-            dw = [tf.matmul(d, tile, transpose_a=True) for d, tile in zip(_of_input(x), tiles, strict=True)]
-            return _overlapped(dx, *x.shape[:3]), tf.reshape(tf.stack(dw), (TILE * TILE, -1))
-
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            dx, products = _in_blocks(gradients, [x, dy], w, (x.dtype, x.dtype))
-            dw = tf.matmul(both, tf.reduce_sum(products, axis=0), transpose_a=True)
-            return tf.reshape(dx, x.shape), tf.reshape(dw, w.shape)
+            around = Grid(grid.size, x.shape[1], x.shape[2], grid.size - 1 - grid.before)
+            return _filtered(dy, w, around, turned=True), filter_gradient(x, dy, w, padding)
 
-        y = _in_blocks(value, [x], w, x.dtype)
-        return tf.reshape(y, (*x.shape[:3], w.shape[3])), gradient
+        return _filtered(x, w, grid), gradient
 
     return convolve(x, w)
 
 
-def _grid(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of an image's tiles."""
-    return -(-height // STEP), -(-width // STEP)
+def filter_gradient(x: tf.Tensor, dy: tf.Tensor, w: tf.Tensor, padding: str) -> tf.Tensor:
+    """The gradient of `w`, given `dy`, that of `conv2d(x, w, padding)`."""
+    grid = Grid.of(x, w.shape[0], padding)
+
+    def products(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+        tiles = zip(_of_input(x, grid), _of_gradient(dy, grid), strict=True)
+        return tf.stack([tf.matmul(d, tile, transpose_a=True) for d, tile in tiles])
+
+    summed = tf.reduce_sum(_in_blocks(products, [x, dy], w, grid), axis=0)
+    both = _both(grid, w.dtype)
+    return tf.reshape(tf.matmul(both, tf.reshape(summed, (grid.tile**2, -1)), transpose_a=True), w.shape)
 
 
-def _tiles(x: tf.Tensor) -> int:
-    """Tiles of an image."""
-    return math.prod(_grid(*x.shape[1:3]))
+def _filtered(x: tf.Tensor, w: tf.Tensor, grid: Grid, turned: bool = False) -> tf.Tensor:
+    """`x` under the windows of `w`; `turned` by half a circle, and from filters to channels."""
+    size, _, channels, filters = w.shape
+    product = tf.matmul(_both(grid, w.dtype, turned), tf.reshape(w, (size * size, -1)))
+    windows = tf.unstack(tf.reshape(product, (grid.tile**2, channels, filters)))
+
+    def value(x: tf.Tensor) -> tf.Tensor:
+        tiles = zip(_of_input(x, grid), windows, strict=True)
+        return _result([tf.matmul(tile, u, transpose_b=turned) for tile, u in tiles], grid)
+
+    y = _in_blocks(value, [x], w, grid)
+    return tf.reshape(y, (x.shape[0], grid.height, grid.width, channels if turned else filters))
 
 
-def _images_at_once(x: tf.Tensor, w: tf.Tensor) -> int:
+def _both(grid: Grid, dtype: tf.DType, turned: bool = False) -> tf.Tensor:
+    """G g G' of all channels and filters is one product with this, `[(m + r - 1)^2, r^2]`."""
+    _, g, _ = matrices(grid.size)
+    g = g[:, ::-1] if turned else g
+    return tf.constant(np.kron(g, g), dtype)
+
+
+def _images_at_once(x: tf.Tensor, w: tf.Tensor, grid: Grid) -> int:
     """The most images of a block: what divides the batch, and whose tiles `BLOCK` has room for."""
-    most = BLOCK // (TILE * TILE * _tiles(x) * max(w.shape[2:]))
+    most = BLOCK // (grid.tile**2 * grid.rows * grid.columns * max(w.shape[2:]))
     return largest_divisor(x.shape[0], max(most, 1))
 
 
-def _in_blocks(of: Callable[..., Any], batch: list[tf.Tensor], w: tf.Tensor, dtypes: Any) -> Any:
-    """`of` some images at a time; the results of `dtypes` have a new first axis, of blocks."""
-    at_once = _images_at_once(batch[0], w)
+def _in_blocks(of: Callable[..., tf.Tensor], batch: list[tf.Tensor], w: tf.Tensor, grid: Grid) -> tf.Tensor:
+    """`of` some images at a time; the result has a new first axis, of blocks."""
+    at_once = _images_at_once(batch[0], w, grid)
     if at_once == batch[0].shape[0]:
-        return tf.nest.map_structure(lambda result: result[None], of(*batch))
+        return of(*batch)[None]
     blocks = [tf.reshape(x, (-1, at_once, *x.shape[1:])) for x in batch]
-    return tf.map_fn(lambda block: of(*block), blocks, fn_output_signature=dtypes, parallel_iterations=1)
+    return tf.map_fn(lambda block: of(*block), blocks, fn_output_signature=w.dtype, parallel_iterations=1)
 
 
-def _combined(factors: Sequence[float], parts: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sum of `parts` by `factors`, most of which are 1, 0 and -1."""
-    terms = [part if factor == 1 else factor * part for factor, part in zip(factors, parts, strict=True) if factor]
-    return sum(terms[1:], terms[0])
+def _each_combined(matrix: Matrix, parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """For each row of `matrix` the sum of `parts` by its numbers, many of which are 1, 0 and -1."""
+    sums = []
+    for row in matrix:
+        terms = [part if factor == 1 else factor * part for factor, part in zip(row, parts, strict=True) if factor]
+        sums.append(sum(terms[1:], terms[0]))
+    return sums
 
 
-def _both_ways(matrix: np.ndarray, pixel: Callable[[int, int], tf.Tensor]) -> list[tf.Tensor]:
-    """`matrix` d `matrix`', its elements in reading order; `pixel` gives those of d."""
-    there = range(matrix.shape[1])
-    columns = [[_combined(row, [pixel(i, j) for i in there]) for j in there] for row in matrix]
-    return [_combined(row, column) for column in columns for row in matrix]
+def _in_passes(rows: Callable[..., Any], columns: Callable[..., Any]) -> Callable[[Any, Grid], Any]:
+    """`columns` of `rows` of something and its grid: by XLA in one pass through memory, and for large tiles in two.
+
+    Their numbers have so many terms that one pass computes no faster than two, and takes XLA 9 s to compile, not 3.
+    """
+    compiled = partial(tf.function, autograph=False, jit_compile=True)
+    both = compiled(lambda given, grid: columns(rows(given, grid), grid))
+    first, second = compiled(rows), compiled(columns)
+    return lambda given, grid: both(given, grid) if grid.size == 3 else second(first(given, grid), grid)
 
 
-@tf.function(autograph=False, jit_compile=True)
-def _of_input(x: tf.Tensor) -> list[tf.Tensor]:
-    """B' d B of all tiles: 16 times `[tiles, C]`."""
-    _, height, width, channels = x.shape
-    rows, columns = _grid(height, width)
-    around = ((0, 0), (1, 1 + STEP * rows - height), (1, 1 + STEP * columns - width), (0, 0))
-    x = tf.reshape(tf.pad(x, around), (-1, rows + 1, STEP, columns + 1, STEP, channels))
-
-    def pixel(i: int, j: int) -> tf.Tensor:
-        (up, i), (left, j) = divmod(i, STEP), divmod(j, STEP)
-        return x[:, up : up + rows, i, left : left + columns, j]
-
-    return [tf.reshape(tile, (-1, channels)) for tile in _both_ways(B, pixel)]
+def _input_rows(x: tf.Tensor, grid: Grid) -> list[tf.Tensor]:
+    """B' d for all rows of tiles: `[N, rows, columns of pixels, C]` for each row of B'."""
+    beyond = -(-(grid.tile - grid.step) // grid.step)  # steps that the last tile reaches beyond its first pixels
+    down, right = (grid.step * (count + beyond) for count in (grid.rows, grid.columns))
+    around = [(grid.before, down - grid.before - x.shape[1]), (grid.before, right - grid.before - x.shape[2])]
+    x = tf.reshape(tf.pad(x, ((0, 0), *around, (0, 0))), (-1, grid.rows + beyond, grid.step, right, x.shape[3]))
+    places = [divmod(i, grid.step) for i in range(grid.tile)]
+    return _each_combined(matrices(grid.size)[0], [x[:, tile : tile + grid.rows, i] for tile, i in places])
 
 
-@tf.function(autograph=False, jit_compile=True)
-def _of_gradient(dy: tf.Tensor) -> list[tf.Tensor]:
-    """A dY A' of all tiles: 16 times `[tiles, K]`."""
-    _, height, width, filters = dy.shape
-    dy = tf.pad(dy, ((0, 0), (0, height % STEP), (0, width % STEP), (0, 0)))
-    tiles = _both_ways(A.T, lambda i, j: dy[:, i::STEP, j::STEP])
-    return [tf.reshape(tile, (-1, filters)) for tile in tiles]
+def _input_columns(rows: list[tf.Tensor], grid: Grid) -> list[tf.Tensor]:
+    """Of these (B' d) B, each element `[tiles, C]`."""
+    channels = rows[0].shape[3]
+    places = [divmod(j, grid.step) for j in range(grid.tile)]
+    tiles = []
+    for row in rows:
+        row = tf.reshape(row, (-1, grid.rows, row.shape[2] // grid.step, grid.step, channels))
+        tiles += _each_combined(matrices(grid.size)[0], [row[:, :, at : at + grid.columns, j] for at, j in places])
+    return [tf.reshape(tile, (-1, channels)) for tile in tiles]
 
 
-@tf.function(autograph=False, jit_compile=True)
-def _result(products: list[tf.Tensor], count: int, height: int, width: int) -> tf.Tensor:
-    """A' M A of all tiles, joined to images."""
-    tiles = [tf.reshape(m, (count, *_grid(height, width), -1)) for m in products]
-    return _image(_both_ways(A, lambda i, j: tiles[TILE * i + j]))[:, :height, :width]
+def _gradient_rows(dy: tf.Tensor, grid: Grid) -> list[tf.Tensor]:
+    """A dY for all rows of tiles: `[N, rows, columns of pixels, K]` for each row of A."""
+    dy = tf.pad(dy, ((0, 0), (0, -grid.height % grid.step), (0, -grid.width % grid.step), (0, 0)))
+    return _each_combined(matrices(grid.size)[2].T, [dy[:, i :: grid.step] for i in range(grid.step)])
 
 
-@tf.function(autograph=False, jit_compile=True)
-def _overlapped(products: list[tf.Tensor], count: int, height: int, width: int) -> tf.Tensor:
-    """B M B' of all tiles, added up where they overlap: what lies 2 down or right in a tile begins the next one."""
-    tiles = [tf.reshape(m, (count, *_grid(height, width), -1)) for m in products]
-    tiles = _both_ways(B.T, lambda i, j: tiles[TILE * i + j])
-
-    def pixel(i: int, j: int) -> tf.Tensor:
-        parts = [
-            tf.pad(
-                tiles[TILE * (i + STEP * down) + j + STEP * right],
-                ((0, 0), (down, 1 - down), (right, 1 - right), (0, 0)),
-            )
-            for down in range(STEP)
-            for right in range(STEP)
-        ]
-        return sum(parts[1:], parts[0])
-
-    return _image([pixel(i, j) for i in range(STEP) for j in range(STEP)])[:, 1 : height + 1, 1 : width + 1]
+def _gradient_columns(rows: list[tf.Tensor], grid: Grid) -> list[tf.Tensor]:
+    """Of these (A dY) A', each element `[tiles, K]`."""
+    a = matrices(grid.size)[2].T
+    tiles = [tile for row in rows for tile in _each_combined(a, [row[:, :, j :: grid.step] for j in range(grid.step)])]
+    return [tf.reshape(tile, (-1, tile.shape[3])) for tile in tiles]
 
 
-def _image(pixels: list[tf.Tensor]) -> tf.Tensor:
-    """The images of which `pixels`, each `[N, rows, columns, C]`, are those of one place in blocks of 2x2."""
-    count, rows, columns, channels = pixels[0].shape
-    joined = tf.stack([tf.stack(pixels[STEP * i : STEP * (i + 1)], axis=3) for i in range(STEP)], axis=2)
-    return tf.reshape(joined, (count, STEP * rows, STEP * columns, channels))
+def _product_rows(products: list[tf.Tensor], grid: Grid) -> list[list[tf.Tensor]]:
+    """A' M: for each row of A', and each column of a tile, `[tiles, K]`."""
+    columns = [_each_combined(matrices(grid.size)[2], products[j :: grid.tile]) for j in range(grid.tile)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _product_columns(rows: list[list[tf.Tensor]], grid: Grid) -> tf.Tensor:
+    """Of these (A' M) A, joined to images."""
+    step, filters = grid.step, rows[0][0].shape[1]
+    pixels = [_each_combined(matrices(grid.size)[2], row) for row in rows]
+    pixels = [[tf.reshape(one, (-1, grid.rows, grid.columns, filters)) for one in row] for row in pixels]
+    image = tf.stack([tf.stack(row, axis=3) for row in pixels], axis=2)
+    image = tf.reshape(image, (-1, step * grid.rows, step * grid.columns, filters))
+    return image[:, : grid.height, : grid.width]
+
+
+_of_input = _in_passes(_input_rows, _input_columns)  # B' d B
+_of_gradient = _in_passes(_gradient_rows, _gradient_columns)  # A dY A'
+_result = _in_passes(_product_rows, _product_columns)  # A' M A
