@@ -61,7 +61,7 @@ FORMS = {
         "filter and bias gradients on narrow maps of many channels, bfloat16: of images laid abreast", _WITH_AMX
     ),
     "conv2d_winograd": About(
-        "windows of 3x3 (and on AVX2 4x4, 5x5) on many channels, float32: Winograd's filtering, 16 products for 36",
+        "windows of 3x3 (and on AVX2 4x4, 5x5) on many channels, float32: Winograd's filtering, 36 products for 144",
         _EVERYWHERE,
     ),
     "conv2d_space_to_depth": About(

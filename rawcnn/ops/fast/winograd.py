@@ -1,21 +1,21 @@
 """Convolutions by minimal filtering: fewer products of matrices for the same pixels of a result.
 
-Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1, F(m x m, r x r), after Winograd
-1980: for m x m pixels of a result and a window of r x r, (m + r - 1)^2 products in the place of (m r)^2. These are 16
-for 36 with windows of 3x3 (m = 2), 36 for 144 with 4x4 and 49 for 225 with 5x5 (m = 3). The input is cut into tiles d
+Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4, F(m x m, r x r), after Winograd
+1980: for m x m pixels of a result and a window of r x r, (m + r - 1)^2 products in the place of (m r)^2. These are 36
+for 144 with windows of 3x3, 49 for 256 with 4x4 (m = 4) and 49 for 225 with 5x5 (m = 3). The input is cut into tiles d
 of m + r - 1 pixels each way, m apart. With g the filter and * element by element, a tile's result is
 
     Y = A' [ (G g G') * (B' d B) ] A        (equation 8; ' transposes)
 
 and summed over channels, which makes of each element of a tile a product of matrices: [tiles, C] by [C, K]. The
 gradient of the input is that of `dy` under turned filters. That of the filter is G' [ (B' d B) * (A dY A') ] G, summed
-over tiles. What stands around the products is one pass through memory, compiled by XLA. All is done in blocks of
+over tiles. What stands around the products are two passes through memory, compiled by XLA. All is done in blocks of
 images, which bound the memory of tiles.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,15 +36,12 @@ class Filtering(NamedTuple):
     points: tuple[float, ...]
 
 
-FILTERINGS = {
-    3: Filtering(2, (0, 1, -1)),
-    4: Filtering(3, (0, 0.625, -0.625, 1.5, -1.5)),
-    5: Filtering(3, (0.375, -0.375, 0.875, -0.875, 1.75, -1.75)),
-}
-"""By size of the window. Pairs a, -a that spread around 1 round least: 0, 1, -1, 2, -2, 1/2 round twice as much."""
+_SIX = (0.3125, -0.3125, 0.875, -0.875, 1.75, -1.75)
+FILTERINGS = {3: Filtering(4, (0, 0.625, -0.625, 1.5, -1.5)), 4: Filtering(4, _SIX), 5: Filtering(3, _SIX)}
+"""By size of the window. Pairs a, -a that spread around 1 round least: 0, 1, -1, 2, -2 round four times as much."""
 
 BLOCK = 2**24  # numbers that the tiles of a block of images hold: 64 MB
-FEWEST_TILES = 256  # fewer do not pay for the way of the filter there and back
+FEWEST_TILES = 64  # fewer do not pay for the way of the filter there and back
 
 # From where it pays, of C K / (C + K): the products for each number that is read or written around them. AVX2
 # multiplies more slowly, and so gains from fewer on. TensorFlow's gradients of filters take twice the time of the rest.
@@ -59,9 +56,8 @@ def matrices(size: int) -> tuple[Matrix, Matrix, Matrix]:
     By Toom and Cook: a window moves over pixels as polynomials multiply, and a product of polynomials is known by its
     values at as many points as it has coefficients. The last point is infinity: its value is the highest coefficient.
 
-    >>> matrices(3)[2]
-    array([[ 1.,  1.,  1.,  0.],
-           [ 0.,  1., -1.,  1.]])
+    >>> [matrix.shape for matrix in matrices(3)]
+    [(6, 6), (6, 3), (4, 6)]
     """
     step, points = FILTERINGS[size]
     others = [[b for b in points if b != a] for a in points]
@@ -202,7 +198,7 @@ def _in_blocks(of: Callable[..., tf.Tensor], batch: list[tf.Tensor], w: tf.Tenso
 
 
 def _each_combined(matrix: Matrix, parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """For each row of `matrix` the sum of `parts` by its numbers, many of which are 1, 0 and -1."""
+    """For each row of `matrix` the sum of `parts` by its numbers, some of which are 0 and 1."""
     sums = []
     for row in matrix:
         terms = [part if factor == 1 else factor * part for factor, part in zip(row, parts, strict=True) if factor]
@@ -211,14 +207,12 @@ def _each_combined(matrix: Matrix, parts: Sequence[tf.Tensor]) -> list[tf.Tensor
 
 
 def _in_passes(rows: Callable[..., Any], columns: Callable[..., Any]) -> Callable[[Any, Grid], Any]:
-    """`columns` of `rows` of something and its grid: by XLA in one pass through memory, and for large tiles in two.
+    """`columns` of `rows` of something and its grid, each by XLA in one pass through memory.
 
-    Their numbers have so many terms that one pass computes no faster than two, and takes XLA 9 s to compile, not 3.
+    Both in one would take no less time, for each number has so many terms, and four times as long to compile.
     """
-    compiled = partial(tf.function, autograph=False, jit_compile=True)
-    both = compiled(lambda given, grid: columns(rows(given, grid), grid))
-    first, second = compiled(rows), compiled(columns)
-    return lambda given, grid: both(given, grid) if grid.size == 3 else second(first(given, grid), grid)
+    first, second = (tf.function(each, autograph=False, jit_compile=True) for each in (rows, columns))
+    return lambda given, grid: second(first(given, grid), grid)
 
 
 def _input_rows(x: tf.Tensor, grid: Grid) -> list[tf.Tensor]:
