@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -285,9 +286,15 @@ def _choice(name: str) -> Choice:
     """What a net gets, from a trace in which its variables are symbols: no weights are drawn."""
     recipe = recipe_of(name)
     policy, why = choose_precision("auto", recipe)
-    with forms.recorded() as used, tf.Graph().as_default(), tf.variable_creator_scope(_symbol):
-        net = NETS[name](policy=policy)
-        net(tf.zeros((recipe.batch_size, *net.input_shape)))
+
+    @partial(tf.function, autograph=False)
+    def traced() -> None:
+        with tf.variable_creator_scope(_symbol):
+            net = NETS[name](policy=policy)
+            net(tf.zeros((recipe.batch_size, *net.input_shape)))
+
+    with forms.recorded() as used:
+        traced.get_concrete_function()
     precision = policy.compute.name
     return Choice(f"{precision} ({why.partition(': ')[2]})", tuple(form for form in forms.FORMS if form in used))
 

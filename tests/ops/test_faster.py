@@ -470,6 +470,15 @@ def test_where_the_filter_gradient_alone_pays_the_convolution_is_tensorflows_own
             assert ("Conv2D" in names) == (not whole)
 
 
+def test_layers_with_maps_of_one_size_are_traced_once(monkeypatch):
+    combined, calls, found = winograd_of._each_combined, [], []
+    monkeypatch.setattr(winograd_of, "_each_combined", lambda *given: calls.append(given) or combined(*given))
+    for images, channels in ((7, 160), (7, 168), (14, 160)):
+        op_types(winograd((images, 19, 23, channels)).op, [(images, 19, 23, channels), (3, 3, channels, 160)], F32)
+        found.append(len(calls))
+    assert found[0] > 0 and len(set(found)) == 1
+
+
 def test_no_form_is_chosen_where_the_window_is_larger_than_the_image():
     with chosen_for(AVX2):
         x, w = tf.zeros((512, 1, 1, 160)), tf.zeros((5, 5, 160, 160))

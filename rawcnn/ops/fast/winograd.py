@@ -49,9 +49,17 @@ ENOUGH, ENOUGH_AVX2 = {3: 80}, {3: 40, 4: 64, 5: 64}
 ENOUGH_FOR_FILTERS_AVX2 = 28
 
 
+class Matrices(NamedTuple):
+    """B' `[m + r - 1, m + r - 1]`, G `[m + r - 1, r]` and A' `[m, m + r - 1]`."""
+
+    of_input: Matrix
+    of_filter: Matrix
+    of_product: Matrix
+
+
 @cache
-def matrices(size: int) -> tuple[Matrix, Matrix, Matrix]:
-    """B', G and A' for windows of r = `size` pixels: `[m + r - 1, m + r - 1]`, `[m + r - 1, r]`, `[m, m + r - 1]`.
+def matrices(size: int) -> Matrices:
+    """B', G and A' for windows of r = `size` pixels.
 
     By Toom and Cook: a window moves over pixels as polynomials multiply, and a product of polynomials is known by its
     values at as many points as it has coefficients. The last point is infinity: its value is the highest coefficient.
@@ -64,7 +72,7 @@ def matrices(size: int) -> tuple[Matrix, Matrix, Matrix]:
     scales = [math.prod(a - b for b in rest) for a, rest in zip(points, others, strict=True)]
     b = [*(np.append(polynomial.polyfromroots(rest), 0) for rest in others), polynomial.polyfromroots(points)]
     g = _values(points, size) / np.array([*scales, 1])[:, None]
-    return np.array(b), g, _values(points, step).T
+    return Matrices(np.array(b), g, _values(points, step).T)
 
 
 def _values(points: Sequence[float], count: int) -> Matrix:
@@ -108,7 +116,7 @@ class Grid(NamedTuple):
 def suits(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
     """Windows in float32 on many channels: the convolution and both gradients."""
     enough = ENOUGH_AVX2 if in_use() == AVX2 else ENOUGH
-    return _possible(x, w, padding) and w.shape[0] in enough and _shared(w) >= enough[w.shape[0]]
+    return _possible(x, w, padding) and w.shape[0] in enough and _products_per_number(w) >= enough[w.shape[0]]
 
 
 def suits_filters(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
@@ -117,7 +125,7 @@ def suits_filters(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
         return False
     grid = Grid.of(x, w.shape[0], padding)
     filled = grid.height * grid.width / (grid.rows * grid.columns * grid.step**2)  # the rest of the tiles hangs over
-    return filled * _shared(w) >= ENOUGH_FOR_FILTERS_AVX2
+    return filled * _products_per_number(w) >= ENOUGH_FOR_FILTERS_AVX2
 
 
 def _possible(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
@@ -127,7 +135,7 @@ def _possible(x: tf.Tensor, w: tf.Tensor, padding: str) -> bool:
     return min(grid.height, grid.width) > 0 and x.shape[0] * grid.rows * grid.columns >= FEWEST_TILES
 
 
-def _shared(w: tf.Tensor) -> float:
+def _products_per_number(w: tf.Tensor) -> float:
     """C K / (C + K)."""
     channels, filters = w.shape[2:]
     return channels * filters / (channels + filters)
@@ -157,14 +165,14 @@ def filter_gradient(x: tf.Tensor, dy: tf.Tensor, w: tf.Tensor, padding: str) -> 
         return tf.stack([tf.matmul(d, tile, transpose_a=True) for d, tile in tiles])
 
     summed = tf.reduce_sum(_in_blocks(products, [x, dy], w, grid), axis=0)
-    both = _both(grid, w.dtype)
-    return tf.reshape(tf.matmul(both, tf.reshape(summed, (grid.tile**2, -1)), transpose_a=True), w.shape)
+    back = _filter_matrix(grid, w.dtype)
+    return tf.reshape(tf.matmul(back, tf.reshape(summed, (grid.tile**2, -1)), transpose_a=True), w.shape)
 
 
 def _filtered(x: tf.Tensor, w: tf.Tensor, grid: Grid, turned: bool = False) -> tf.Tensor:
     """`x` under the windows of `w`; `turned` by half a circle, and from filters to channels."""
     size, _, channels, filters = w.shape
-    product = tf.matmul(_both(grid, w.dtype, turned), tf.reshape(w, (size * size, -1)))
+    product = tf.matmul(_filter_matrix(grid, w.dtype, turned), tf.reshape(w, (size * size, -1)))
     windows = tf.unstack(tf.reshape(product, (grid.tile**2, channels, filters)))
 
     def value(x: tf.Tensor) -> tf.Tensor:
@@ -175,10 +183,9 @@ def _filtered(x: tf.Tensor, w: tf.Tensor, grid: Grid, turned: bool = False) -> t
     return tf.reshape(y, (x.shape[0], grid.height, grid.width, channels if turned else filters))
 
 
-def _both(grid: Grid, dtype: tf.DType, turned: bool = False) -> tf.Tensor:
+def _filter_matrix(grid: Grid, dtype: tf.DType, turned: bool = False) -> tf.Tensor:
     """G g G' of all channels and filters is one product with this, `[(m + r - 1)^2, r^2]`."""
-    _, g, _ = matrices(grid.size)
-    g = g[:, ::-1] if turned else g
+    g = matrices(grid.size).of_filter[:, :: -1 if turned else 1]
     return tf.constant(np.kron(g, g), dtype)
 
 
@@ -199,9 +206,10 @@ def _in_blocks(of: Callable[..., tf.Tensor], batch: list[tf.Tensor], w: tf.Tenso
 
 def _each_combined(matrix: Matrix, parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """For each row of `matrix` the sum of `parts` by its numbers, some of which are 0 and 1."""
+    numbers = {number: tf.constant(number, parts[0].dtype) for number in set(matrix.flat)}  # once each: for the trace
     sums = []
     for row in matrix:
-        terms = [part if factor == 1 else factor * part for factor, part in zip(row, parts, strict=True) if factor]
+        terms = [part if n == 1 else numbers[n] * part for n, part in zip(row, parts, strict=True) if n]
         sums.append(tf.add_n(terms))  # one op: a `sum` takes twice as long to trace
     return sums
 
@@ -212,53 +220,59 @@ def _in_passes(rows: Callable[..., Any], columns: Callable[..., Any]) -> Callabl
     Both in one would take no less time, for each number has so many terms, and four times as long to compile.
     """
     first, second = (tf.function(each, autograph=False, jit_compile=True) for each in (rows, columns))
-    return lambda given, grid: second(first(given, grid), grid)
+    return lambda given, grid: _called(second, _called(first, given, grid), grid)
+
+
+def _called(function: Any, given: Any, grid: Grid) -> Any:
+    """`function(given, grid)`, traced for any number of images and channels: its hundreds of ops take a second."""
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:-1], None), x.dtype), given)
+    return function.get_concrete_function(specs, grid)(given, grid)
 
 
 def _input_rows(x: tf.Tensor, grid: Grid) -> list[tf.Tensor]:
     """B' d for all rows of tiles: `[N, rows, columns of pixels, C]` for each row of B'."""
-    beyond = -(-(grid.tile - grid.step) // grid.step)  # steps that the last tile reaches beyond its first pixels
+    beyond = -(-(grid.size - 1) // grid.step)  # steps that the last tile reaches beyond its first pixels
     down, right = (grid.step * (count + beyond) for count in (grid.rows, grid.columns))
     around = [(grid.before, down - grid.before - x.shape[1]), (grid.before, right - grid.before - x.shape[2])]
-    x = tf.reshape(tf.pad(x, ((0, 0), *around, (0, 0))), (-1, grid.rows + beyond, grid.step, right, x.shape[3]))
+    x = tf.reshape(tf.pad(x, ((0, 0), *around, (0, 0))), (-1, grid.rows + beyond, grid.step, right, tf.shape(x)[3]))
     places = [divmod(i, grid.step) for i in range(grid.tile)]
-    return _each_combined(matrices(grid.size)[0], [x[:, tile : tile + grid.rows, i] for tile, i in places])
+    return _each_combined(matrices(grid.size).of_input, [x[:, tile : tile + grid.rows, i] for tile, i in places])
 
 
 def _input_columns(rows: list[tf.Tensor], grid: Grid) -> list[tf.Tensor]:
     """Of these (B' d) B, each element `[tiles, C]`."""
-    channels = rows[0].shape[3]
+    channels, b = tf.shape(rows[0])[3], matrices(grid.size).of_input
     places = [divmod(j, grid.step) for j in range(grid.tile)]
     tiles = []
     for row in rows:
         row = tf.reshape(row, (-1, grid.rows, row.shape[2] // grid.step, grid.step, channels))
-        tiles += _each_combined(matrices(grid.size)[0], [row[:, :, at : at + grid.columns, j] for at, j in places])
+        tiles += _each_combined(b, [row[:, :, at : at + grid.columns, j] for at, j in places])
     return [tf.reshape(tile, (-1, channels)) for tile in tiles]
 
 
 def _gradient_rows(dy: tf.Tensor, grid: Grid) -> list[tf.Tensor]:
     """A dY for all rows of tiles: `[N, rows, columns of pixels, K]` for each row of A."""
     dy = tf.pad(dy, ((0, 0), (0, -grid.height % grid.step), (0, -grid.width % grid.step), (0, 0)))
-    return _each_combined(matrices(grid.size)[2].T, [dy[:, i :: grid.step] for i in range(grid.step)])
+    return _each_combined(matrices(grid.size).of_product.T, [dy[:, i :: grid.step] for i in range(grid.step)])
 
 
 def _gradient_columns(rows: list[tf.Tensor], grid: Grid) -> list[tf.Tensor]:
     """Of these (A dY) A', each element `[tiles, K]`."""
-    a = matrices(grid.size)[2].T
+    a = matrices(grid.size).of_product.T
     tiles = [tile for row in rows for tile in _each_combined(a, [row[:, :, j :: grid.step] for j in range(grid.step)])]
-    return [tf.reshape(tile, (-1, tile.shape[3])) for tile in tiles]
+    return [tf.reshape(tile, (-1, tf.shape(rows[0])[3])) for tile in tiles]
 
 
 def _product_rows(products: list[tf.Tensor], grid: Grid) -> list[list[tf.Tensor]]:
     """A' M: for each row of A', and each column of a tile, `[tiles, K]`."""
-    columns = [_each_combined(matrices(grid.size)[2], products[j :: grid.tile]) for j in range(grid.tile)]
+    columns = [_each_combined(matrices(grid.size).of_product, products[j :: grid.tile]) for j in range(grid.tile)]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _product_columns(rows: list[list[tf.Tensor]], grid: Grid) -> tf.Tensor:
     """Of these (A' M) A, joined to images."""
-    step, filters = grid.step, rows[0][0].shape[1]
-    pixels = [_each_combined(matrices(grid.size)[2], row) for row in rows]
+    step, filters = grid.step, tf.shape(rows[0][0])[1]
+    pixels = [_each_combined(matrices(grid.size).of_product, row) for row in rows]
     pixels = [[tf.reshape(one, (-1, grid.rows, grid.columns, filters)) for one in row] for row in pixels]
     image = tf.stack([tf.stack(row, axis=3) for row in pixels], axis=2)
     image = tf.reshape(image, (-1, step * grid.rows, step * grid.columns, filters))
