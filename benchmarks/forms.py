@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from benchmarks.harness import Contender, machine_line, markdown_table, put_section, summarise
 from benchmarks.sets import HELD, SLOWER, held_to, sets_here
 from benchmarks.turns import middle_half, race_by_turns
-from rawcnn.machine import BFLOAT16, instruction_set
+from rawcnn.machine import AMX, BFLOAT16, instruction_set
 
 WORTH_IT = 0.03
 ALL, CHOSEN = "all forms", "the forms in use"
@@ -30,9 +30,10 @@ ALL, CHOSEN = "all forms", "the forms in use"
 
 HOW = f"""# What each faster form gains, by instruction set
 
-Gain: training images/s with the form over those without it, minus 1, turn by turn, all other forms being on; "the forms
-in use": with those that rawcnn uses on the set over those of no form. The median of the turns, and between which gains
-half of them lie. (!): in use though it gains under {WORTH_IT:.0%} here, or the other way round.
+Gain: training images/s with the form over those without it, minus 1, turn by turn. The other forms are those in use
+on the set or, for a form that is not in use there, all that AMX has. "The forms in use": with those that rawcnn uses on
+the set over those of no form. The median of the turns, and between which gains half of them lie. (!): in use though it
+gains under {WORTH_IT:.0%} here, or the other way round.
 
 {HELD}
 """
@@ -99,7 +100,7 @@ NETS: dict[str, Case] = {
 
 
 def what_it_is(form: str) -> str:
-    """A form in a few words. Imports TensorFlow, so it is asked when all is measured."""
+    """A form in a few words."""
     from rawcnn.ops.fast.forms import FORMS
 
     if form == CHOSEN:
@@ -121,9 +122,9 @@ def _step_time(case: Case, isa: str, native: str) -> tuple[str, ...]:
     )
 
 
-def contenders(case: Case, forms: Sequence[str], isa: str, native: str) -> list[Contender]:
-    """`step_time.py` on `case`, with all forms first, and then without each of `forms`."""
-    shared = (*_step_time(case.on(isa), isa, native), "--forms=AMX")  # on which all forms are in use
+def contenders(case: Case, forms: Sequence[str], isa: str, native: str, chosen: str) -> list[Contender]:
+    """`step_time.py` on `case`, with all forms of the set `chosen` first, and then without each of `forms`."""
+    shared = (*_step_time(case.on(isa), isa, native), f"--forms={chosen}")
     without = {form: "--shards=1" if form == "shards" else f"--plain={form}" for form in forms}
     return [Contender(ALL, shared), *(Contender(form, (*shared, flag)) for form, flag in without.items())]
 
@@ -139,6 +140,15 @@ def in_use(form: str, isa: str) -> bool:
     from rawcnn.ops.fast.forms import FORMS
 
     return form not in FORMS or isa in FORMS[form].pays
+
+
+def raced_together(forms: Sequence[str], isa: str) -> dict[tuple[Case, str], list[str]]:
+    """`forms` by their case and by the set whose forms run beside them."""
+    groups: dict[tuple[Case, str], list[str]] = {}
+    for form in forms:
+        chosen = isa if in_use(form, isa) else AMX  # with AMX every form is in use
+        groups.setdefault((CASES[form], chosen), []).append(form)
+    return groups
 
 
 def table_row(form: str, isa: str, case: Case, turns: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -179,10 +189,9 @@ def measure(forms: Sequence[str], nets: Sequence[str], isa: str, turns: int, tim
         return race_by_turns(some, turns, timeout, lambda text: print(text, file=sys.stderr, flush=True))
 
     some = [form for form in forms if isa in BFLOAT16 or form not in OF_BFLOAT16]
-    for case in dict.fromkeys(CASES[form] for form in some):
-        of_case = [form for form in some if CASES[form] == case]
+    for (case, chosen), of_case in raced_together(some, isa).items():
         print(f"{isa}: {case.on(isa)}", file=sys.stderr)
-        results = race(contenders(case, of_case, isa, native))
+        results = race(contenders(case, of_case, isa, native, chosen))
         raced += [(form, isa, case.on(isa), results) for form in of_case]
     for name in nets:
         print(f"{isa}: {NETS[name].on(isa)}", file=sys.stderr)

@@ -156,7 +156,7 @@ def test_every_faster_form_has_a_case_on_a_net_that_there_is() -> None:
 
 
 def test_a_form_runs_against_itself_turned_off() -> None:
-    with_all, *without = forms.contenders(forms.CASES["lrn"], ["lrn", "shards"], AMX, AMX)
+    with_all, *without = forms.contenders(forms.CASES["lrn"], ["lrn", "shards"], AMX, AMX, chosen=AMX)
     assert with_all.name == forms.ALL and "--net=alexnet" in with_all.command
     assert [c.command for c in without] == [(*with_all.command, flag) for flag in ("--plain=lrn", "--shards=1")]
     args = step_time.parse(of_module(without[0].command)[1:])
@@ -164,12 +164,21 @@ def test_a_form_runs_against_itself_turned_off() -> None:
     assert args.forms == AMX
 
 
+def test_a_form_runs_beside_those_of_its_set_and_one_that_is_not_in_use_there_beside_all() -> None:
+    alexnet_bn, lenet = forms.CASES["conv2d_space_to_depth"], forms.CASES["shards"]
+    some = ["shards", "conv2d_space_to_depth", "add_bias"]
+    assert forms.raced_together(some, AVX2) == {
+        (lenet, AVX2): ["shards", "add_bias"],
+        (alexnet_bn, AMX): ["conv2d_space_to_depth"],
+    }
+
+
 def test_on_a_lower_set_onednn_is_held_to_it_and_nets_without_bfloat16_compute_in_float32() -> None:
-    command = forms.contenders(forms.CASES["lrn"], [], AVX2, AMX)[0].command
+    command = forms.contenders(forms.CASES["lrn"], [], AVX2, AMX, chosen=AVX2)[0].command
     assert command[:3] == ("env", "TF_ENABLE_ONEDNN_OPTS=1", "ONEDNN_MAX_CPU_ISA=AVX2")
     args = step_time.parse(of_module(command)[1:])
-    assert (args.precision, args.batch_size, args.steps, args.forms) == ("float32", 32, 1, AMX)
-    assert forms.contenders(forms.CASES["lrn"], [], AVX2, AVX2)[0].command[2] == sys.executable
+    assert (args.precision, args.batch_size, args.steps, args.forms) == ("float32", 32, 1, AVX2)
+    assert forms.contenders(forms.CASES["lrn"], [], AVX2, AVX2, chosen=AVX2)[0].command[2] == sys.executable
     assert forms.CASES["lrn"].on(AVX512_BF16) == forms.CASES["lrn"]
     assert forms.sets_here(AMX) == [AMX, AVX512_BF16, AVX512, AVX2] and forms.sets_here(OTHER) == [OTHER]
 
