@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -287,7 +286,7 @@ def _choice(name: str) -> Choice:
     recipe = recipe_of(name)
     policy, why = choose_precision("auto", recipe)
 
-    @partial(tf.function, autograph=False)
+    @tf.function(autograph=False)
     def traced() -> None:
         with tf.variable_creator_scope(_symbol):
             net = NETS[name](policy=policy)

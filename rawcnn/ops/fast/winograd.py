@@ -201,7 +201,8 @@ def _in_blocks(of: Callable[..., tf.Tensor], batch: list[tf.Tensor], w: tf.Tenso
     if at_once == batch[0].shape[0]:
         return of(*batch)[None]
     blocks = [tf.reshape(x, (-1, at_once, *x.shape[1:])) for x in batch]
-    return tf.map_fn(lambda block: of(*block), blocks, fn_output_signature=w.dtype, parallel_iterations=1)
+    each = tf.autograph.experimental.do_not_convert(lambda block: of(*block))
+    return tf.map_fn(each, blocks, fn_output_signature=w.dtype, parallel_iterations=1)
 
 
 def _each_combined(matrix: Matrix, parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
