@@ -5,7 +5,7 @@ test that it equals the plain form in value and gradient, and rows in `benchmark
 each instruction set. Which are in use is decided when a graph is traced, by the processor alone, never by a clock:
 
 >>> with chosen_for("AVX2"), plain("lrn"):
-...     fast("lrn"), fast("conv2d_1x1"), fast("conv2d_products")
+...     fast("lrn"), fast("conv2d_1x1"), fast("conv2d_winograd")
 (False, False, True)
 
 With a GPU visible none is in use: TensorFlow's own ops are cuDNN there.
@@ -49,7 +49,7 @@ FORMS = {
         "input gradient of a convolution of few channels, float32: by rows, then by strips of columns", _EVERYWHERE
     ),
     "conv2d_products": About(
-        "filter gradient of large windows on many channels: a matrix product for each of its pixels", _EVERYWHERE
+        "filter gradient of large windows on many channels: a matrix product for each of its pixels", _WITH_AVX512
     ),
     "conv2d_1x1": About(
         "gradients of filters and bias of windows of one pixel in bfloat16: matrix products", _WITH_AMX
