@@ -15,7 +15,7 @@ from rawcnn import ops
 from rawcnn.layers.inception import Inception
 from rawcnn.machine import AMX, AVX2, BFLOAT16, SETS, instruction_set
 from rawcnn.ops.fast import winograd as winograd_of
-from rawcnn.ops.fast.forms import FORMS, chosen_for, compiled, plain
+from rawcnn.ops.fast.forms import FORMS, chosen_for, compiled, plain, recorded
 from rawcnn.ops.fast.input_gradients import INTERLEAVED
 from tests.command import ROOT
 from tests.numeric import assert_gradients_match
@@ -468,6 +468,15 @@ def test_where_the_filter_gradient_alone_pays_the_convolution_is_tensorflows_own
             specs = [tf.TensorSpec(shape) for shape in ((16, 12, 12, channels), (5, 5, channels, 136))]
             names = {operation.type for operation in convolve.get_concrete_function(*specs).graph.get_operations()}
             assert ("Conv2D" in names) == (not whole)
+
+
+def test_where_forms_are_only_recorded_no_passes_are_traced():
+    case = winograd((8, 12, 12, 160))
+    with recorded() as used:
+        types = op_types(case.op, case.shapes, F32)
+    assert used == {case.form}
+    with plain("all"):
+        assert op_types(case.op, case.shapes, F32) == types
 
 
 def test_layers_with_maps_of_one_size_are_traced_once(monkeypatch):

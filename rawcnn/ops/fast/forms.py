@@ -155,13 +155,18 @@ def for_xla() -> bool:
 
 @contextmanager
 def recorded() -> Iterator[set[str]]:
-    """Gives a set to which each form is added that is used within the block."""
+    """Gives a set to which each form is added that is used within the block, where graphs are traced for that alone."""
     used: set[str] = set()
     _used.append(used)
     try:
         yield used
     finally:
         _used.remove(used)
+
+
+def for_record() -> bool:
+    """Whether what is being traced will never run: a form that takes long to trace may give TensorFlow's op."""
+    return bool(_used)
 
 
 @contextmanager

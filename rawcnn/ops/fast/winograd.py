@@ -23,7 +23,7 @@ import tensorflow as tf
 from numpy.polynomial import polynomial
 
 from rawcnn.machine import AVX2, largest_divisor
-from rawcnn.ops.fast.forms import for_xla, in_use
+from rawcnn.ops.fast.forms import for_record, for_xla, in_use
 from rawcnn.ops.fast.pointwise import TwoGradients
 
 Matrix = np.ndarray
@@ -143,6 +143,8 @@ def _products_per_number(w: tf.Tensor) -> float:
 
 def conv2d(x: tf.Tensor, w: tf.Tensor, padding: str) -> tf.Tensor:
     """`tf.nn.conv2d(x, w, 1, padding)`."""
+    if for_record():
+        return tf.nn.conv2d(x, w, 1, padding)
     grid = Grid.of(x, w.shape[0], padding)
 
     @tf.custom_gradient
