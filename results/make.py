@@ -21,6 +21,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -284,11 +285,15 @@ def data_flags(dataset: str, data: Path, runs: Path) -> tuple[str, ...]:
     if dataset == "folder":
         photos, directory = directory, runs / "photos"
         if not directory.is_dir():
-            part = runs / "photos.part"
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
+            runs.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix="photos.", dir=runs))  # of one's own: two rows may be begun at once
             chosen_photos(photos, part)
-            part.rename(directory)
+            try:
+                part.rename(directory)
+            except OSError:
+                shutil.rmtree(part)
+                if not directory.is_dir():
+                    raise
     return (f"--data_dir={directory}",)
 
 

@@ -176,6 +176,26 @@ def test_photos_are_split_by_their_numbers_once(tmp_path, monkeypatch):
     assert found == ["photos/test/dog/dog.750.jpg", "photos/train/cat/cat.749.jpg"]
 
 
+def test_two_rows_that_are_begun_at_once_share_whole_photos(tmp_path, monkeypatch):
+    """Two trainings once made one folder together, and each found a part of it."""
+    photos = tmp_path / "dogs-vs-cats/train"
+    photos.mkdir(parents=True)
+    for number in range(9):
+        (photos / f"cat.{number}.jpg").touch()
+    chosen, others = make.chosen_photos, []
+
+    def overtaken(*given):
+        if not others:
+            others.append("the other command")
+            make.data_flags("folder", tmp_path, tmp_path / "runs")
+        chosen(*given)
+
+    monkeypatch.setattr(make, "chosen_photos", overtaken)
+    make.data_flags("folder", tmp_path, tmp_path / "runs")
+    assert len(list((tmp_path / "runs/photos/train/cat").iterdir())) == 9
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["photos"]
+
+
 def test_a_readme_without_a_place_for_the_results_is_refused():
     with pytest.raises(SystemExit, match="no place for the results"):
         make.replaced("# rawcnn\n", "the results")
