@@ -5,7 +5,8 @@ python -m benchmarks.time_to_accuracy --net=cifar_wide --data_dir=cifar-10-batch
 Seconds begin when the images are in memory and end with the first validation at the target or above: building, tracing
 and all validations count. Keras trains as a course does, with `fit` in float32 at a constant rate; rawcnn with its
 recipe, whose rate falls, in bfloat16 (`--precision`). `--out` keeps every epoch's seconds and accuracy, for a picture.
-No test image is looked at.
+With `--keep=DIR` a race that was stopped goes on from each side's last whole epoch: the same command again, on the same
+kind of machine. No test image is looked at.
 """
 
 from __future__ import annotations
@@ -21,16 +22,42 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Child, run_child
-from benchmarks.harness import QUIET, machine_line, markdown_table
+from benchmarks.harness import QUIET, machine, machine_line, markdown_table
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 SIDES = ("rawcnn", "keras")
 
 
-def say(began: float, epoch: int, accuracy: float) -> None:
-    """The line of an epoch that a side prints; `accuracy` is in %."""
-    line = {"epoch": epoch, "seconds": round(time.perf_counter() - began, 1), "accuracy": round(accuracy, 2)}
-    print(json.dumps(line), flush=True)
+class Epochs:
+    """The epochs of a side: `say` prints one. Those of a race that was stopped are said first, from `folder`.
+
+    `folder` is None if nothing is kept. The clock goes on where it stood after the last whole epoch.
+    """
+
+    def __init__(self, folder: Path | None, side: str):
+        self.folder = folder and folder / side
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._path = self.folder and self.folder / "epochs.jsonl"
+        self.before = self._path.read_text("utf-8").splitlines() if self._path and self._path.is_file() else []
+        for line in self.before:
+            print(line, flush=True)
+        self._began = time.perf_counter()
+        if self.before:
+            self._began -= json.loads(self.before[-1])["seconds"]
+
+    def say(self, epoch: int, accuracy: float) -> None:
+        """Print the line of an epoch, after its weights were saved; `accuracy` is in %."""
+        seconds = round(time.perf_counter() - self._began, 1)
+        line = json.dumps({"epoch": epoch, "seconds": seconds, "accuracy": round(accuracy, 2)})
+        if self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                print(line, file=file)
+        print(line, flush=True)
+
+    def reached(self, target: float) -> bool:
+        """Whether the race was over before."""
+        return bool(self.before) and json.loads(self.before[-1])["accuracy"] >= target
 
 
 def train_rawcnn(args: argparse.Namespace) -> None:
@@ -39,6 +66,7 @@ def train_rawcnn(args: argparse.Namespace) -> None:
     from rawcnn.run.given import data_of
     from rawcnn.run.plan import plan, recipe_for, settle
     from rawcnn.run.settings import Settings
+    from rawcnn.train import checkpoints
 
     asked = Settings(
         args.net, "cifar10", args.data_dir, args.epochs, precision=args.precision, seed=args.seed, sample=args.sample,
@@ -49,13 +77,19 @@ def train_rawcnn(args: argparse.Namespace) -> None:
     opening.use_threads(settings, recipe)
     data = data_of(None, settings)
     assert data.validation is not None
-    began = time.perf_counter()
+    epochs = Epochs(args.keep, "rawcnn")
+    if epochs.reached(args.target):
+        return
     ready = plan(settings, data, recipe=recipe)
+    if epochs.folder and epochs.before:
+        checkpoints.read(checkpoints.path_of(epochs.folder, len(epochs.before) * ready.per_epoch)).restore(ready.state)
     for now in ready.train(data.train, epochs=settings.epochs):
         if now.epoch_ended:
             with ready.state.averaged():
                 accuracy = 100 * ready.validate(data.validation).accuracy
-            say(began, now.epoch, accuracy)
+            if epochs.folder:
+                checkpoints.save(epochs.folder, ready.state, {})
+            epochs.say(now.epoch, accuracy)
             if accuracy >= args.target:
                 return
 
@@ -77,7 +111,9 @@ def train_keras(args: argparse.Namespace) -> None:
     data = load("cifar10", args.data_dir, colour=True, validation=recipe.validation, seed=args.seed,
                 sample=args.sample, log=lambda line: None)  # fmt: skip
     assert data.validation is not None
-    began = time.perf_counter()
+    epochs = Epochs(args.keep, "keras")
+    if epochs.reached(args.target):
+        return
     build, (side, _, channels), _ = NETS[args.net]
     side = args.input_size or side
     keras.utils.set_random_seed(args.seed)
@@ -87,6 +123,9 @@ def train_keras(args: argparse.Namespace) -> None:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
+    if epochs.folder and epochs.before:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(epochs.folder / f"{len(epochs.before)}.weights.h5")  # Adam's moments too
 
     def shown(images: Any, labels: Any) -> tuple[Any, Any]:
         images = tf.cast(images, tf.float32) / 255.0
@@ -94,7 +133,11 @@ def train_keras(args: argparse.Namespace) -> None:
 
     def end_of_epoch(epoch: int, logs: dict[str, float]) -> None:
         accuracy = 100 * logs["val_accuracy"]
-        say(began, epoch + 1, accuracy)
+        if epochs.folder:
+            model.save_weights(epochs.folder / f"{epoch + 1}.weights.h5")
+        epochs.say(epoch + 1, accuracy)
+        if epochs.folder:
+            (epochs.folder / f"{epoch}.weights.h5").unlink(missing_ok=True)
         model.stop_training = accuracy >= args.target
 
     train, held_out = data.train, data.validation
@@ -105,11 +148,23 @@ def train_keras(args: argparse.Namespace) -> None:
         .batch(recipe.batch_size)
         .map(shown, tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE),
+        initial_epoch=len(epochs.before),
         epochs=args.epochs,
         shuffle=False,  # `pipeline` does
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_of_epoch)],
     )
+
+
+def check_machine(folder: Path) -> None:
+    """Raise `SystemExit` if the race in `folder` began on another kind of machine: its minutes would be no one's."""
+    m = machine()
+    here, kept = f"{m['cpu']} ({m['model']}), {m['cores']} cores", folder / "machine.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not kept.is_file():
+        kept.write_text(here + "\n", "utf-8")
+    elif (there := kept.read_text("utf-8").strip()) != here:
+        raise SystemExit(f"{folder} holds a race on {there}, and this is {here}: go on there, or give another --keep.")
 
 
 def epochs_of(child: Child) -> list[dict[str, float]]:
@@ -140,10 +195,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--input_size", type=int, default=0, help="pixels a side; by default the net's own")
     parser.add_argument("--timeout", type=float, default=6 * 3600, help="seconds that a side may take")
     parser.add_argument("--out", type=Path, help="JSON file for every epoch of both")
+    parser.add_argument("--keep", type=Path, help="folder for both sides' weights, so that a stopped race can go on")
     parser.add_argument("--side", choices=SIDES, help="train this side only, and print its epochs")
     args = parser.parse_args(arguments)
     if args.side:
         return (train_rawcnn if args.side == "rawcnn" else train_keras)(args)
+    if args.keep:
+        check_machine(args.keep)
     given = list(sys.argv[1:] if arguments is None else arguments)
     kept: dict[str, Any] = {"command": given, "machine": machine_line(), "date": str(datetime.date.today())}
     rows = []

@@ -167,6 +167,6 @@ ROWS = (
 OWED = (
     "Keras with the same net, data and machine: ours 3 times faster to 70 % of held-out images with `alexnet_bn`, and "
     "to 80 % with `cifar_wide`: `python -m benchmarks.time_to_accuracy --net=cifar_wide --target=80 --data_dir=DIR` "
-    "has not been run to its end. It needs a quiet machine for hours.",
+    "has not been run to its end. It needs a quiet machine for hours; with `--keep=DIR`, in several sittings.",
 )
 """What has a target and no row."""

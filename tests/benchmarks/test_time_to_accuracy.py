@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -12,17 +13,51 @@ from rawcnn.data.datasets import DataSet
 from rawcnn.data.source import Source
 
 
-@pytest.mark.parametrize("side", time_to_accuracy.SIDES)
-def test_a_side_says_each_epoch_and_stops_at_the_target(side, rng, monkeypatch, capsys):
+@pytest.fixture
+def few_images(rng, monkeypatch):
     images = rng.integers(0, 256, size=(64, 32, 32, 3), dtype=np.uint8)
     source = Source(images, np.arange(64) % 10, tuple("abcdefghij"))
     monkeypatch.setattr(datasets, "load", lambda *args, **more: DataSet("tiny", source, source, source))
-    flags = ["--net=cifar_basic", "--data_dir=-", "--epochs=2", "--precision=float32", f"--side={side}"]
+
+
+FLAGS = ["--net=cifar_basic", "--data_dir=-", "--precision=float32"]
+
+
+@pytest.mark.parametrize("side", time_to_accuracy.SIDES)
+def test_a_side_says_each_epoch_and_stops_at_the_target(side, few_images, capsys):
     for target, epochs in ((0, 1), (101, 2)):
-        time_to_accuracy.main([*flags, f"--target={target}"])
+        time_to_accuracy.main([*FLAGS, "--epochs=2", f"--side={side}", f"--target={target}"])
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [line["epoch"] for line in lines] == list(range(1, epochs + 1))
         assert all(line["seconds"] > 0 and 0 <= line["accuracy"] <= 100 for line in lines)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras with NumPy 2
+@pytest.mark.parametrize("side", time_to_accuracy.SIDES)
+def test_a_race_that_was_stopped_goes_on(side, few_images, capsys, tmp_path):
+    flags = [*FLAGS, f"--side={side}", f"--keep={tmp_path}"]
+    time_to_accuracy.main([*flags, "--epochs=1", "--target=101"])
+    first = capsys.readouterr().out.splitlines()
+    time_to_accuracy.main([*flags, "--epochs=2", "--target=101"])
+    again = capsys.readouterr().out.splitlines()
+    assert again[0] == first[0] and [json.loads(line)["epoch"] for line in again] == [1, 2]
+    assert json.loads(again[1])["seconds"] > json.loads(again[0])["seconds"]
+    # One batch of 64 an epoch: the optimizer counted both, so it went on and did not begin again.
+    if side == "keras":
+        with h5py.File(tmp_path / side / "2.weights.h5") as file:
+            assert file["optimizer/vars/0"][()] == 2
+    else:
+        assert sorted(path.name for path in (tmp_path / side).glob("*.npz"))[-1] == "ckpt-000000002.npz"
+    time_to_accuracy.main([*flags, "--epochs=2", "--target=0"])
+    assert capsys.readouterr().out.splitlines() == again, "the race was over"
+
+
+def test_a_race_goes_on_only_where_it_began(tmp_path, monkeypatch):
+    time_to_accuracy.check_machine(tmp_path)
+    time_to_accuracy.check_machine(tmp_path)
+    monkeypatch.setattr(time_to_accuracy, "machine", lambda: {"cpu": "another", "model": "1/2/3", "cores": 64})
+    with pytest.raises(SystemExit, match=r"another.*64 cores.*--keep"):
+        time_to_accuracy.check_machine(tmp_path)
 
 
 def test_the_table_says_who_got_there_and_the_file_keeps_every_epoch(monkeypatch, capsys, tmp_path):
