@@ -2,19 +2,22 @@
 
 python -m benchmarks.cifar_ablation --data_dir=cifar-10-batches-bin --epochs=10 --seeds=3
 
-No test image is looked at: 5,000 of the training images are held out, the same for all rows and seeds.
+No test image is looked at: 5,000 of the training images are held out, the same for all rows and seeds. `--keep=FILE`
+keeps every training, so that the same command goes on after a stop, and several commands can share the rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import rawcnn.start  # noqa: F401
@@ -82,8 +85,9 @@ class Variant:
 
 
 _random = row(Conv2D, bias=False, padding="VALID", activation=ops.gelu, w_init=he_normal)
+WHOLE = "all of it"
 VARIANTS = {
-    "all of it": Variant(),
+    WHOLE: Variant(),
     "first filters drawn and trained, not whitening": Variant(first(_random(24, 2))),
     "whitening with a bias": Variant(first(row(Whitening, activation=ops.gelu)(2))),
     "filters drawn, not the identity": Variant(changed(w_init=glorot_uniform)),
@@ -99,7 +103,7 @@ VARIANTS = {
 }
 
 
-def held_out_accuracy(variant: Variant, data: DataSet, args: argparse.Namespace, seed: int) -> list[float]:
+def held_out_accuracy(variant: Variant, data: DataSet, args: argparse.Namespace, seed: int) -> Found:
     """In %, with one view and with six, after a whole training."""
     recipe, train, batch, held_out = variant.recipe, data.train, args.batch_size, data.validation
     assert held_out is not None
@@ -116,8 +120,46 @@ def held_out_accuracy(variant: Variant, data: DataSet, args: argparse.Namespace,
         augment=recipe.augment, alternate=recipe.alternate,
     ):  # fmt: skip
         pass
-    tests = [inputs.evaluator(net, softmax_cross_entropy, crops) for crops in ("1", "6")]
-    return [100 * test(held_out).accuracy for test in tests]
+    one, six = (inputs.evaluator(net, softmax_cross_entropy, crops)(held_out).accuracy for crops in ("1", "6"))
+    return 100 * one, 100 * six
+
+
+Found = tuple[float, float]  # held-out accuracy in %, one view and six
+
+
+class Kept:
+    """The trainings of a `path`, one JSON line each: those with the settings of `args` are not run again."""
+
+    def __init__(self, path: Path | None, args: argparse.Namespace):
+        self._path = path
+        self._settings = {name: getattr(args, name) for name in ("epochs", "batch_size", "sample", "precision")}
+        lines = path.read_text("utf-8").splitlines() if path and path.is_file() else []
+        self.found: dict[tuple[str, int], Found] = {
+            (line["row"], line["seed"]): (line["one view"], line["six views"])
+            for line in map(json.loads, lines)
+            if self._settings.items() <= line.items()
+        }
+
+    def add(self, row: str, seed: int, found: Found, seconds: float) -> None:
+        self.found[row, seed] = found
+        line = {"row": row, "seed": seed, **self._settings, "one view": found[0], "six views": found[1]}
+        if self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**line, "seconds": round(seconds), "machine": machine_line()}) + "\n")
+
+
+def table_row(name: str, found: Mapping[tuple[str, int], Found], seeds: int) -> tuple[str, ...]:
+    """Means over seeds, and the mean difference from the whole recipe with the same seed, with its standard error."""
+    one, six = zip(*(found[name, seed] for seed in range(seeds)), strict=True)
+    each = ", ".join(f"{accuracy:.2f}" for accuracy in six)
+    whole = [found.get((WHOLE, seed)) for seed in range(seeds)]
+    difference = ""
+    if name != WHOLE and None not in whole:
+        less = [accuracy - other[1] for accuracy, other in zip(six, whole, strict=True) if other]
+        difference = f"{statistics.mean(less):+.2f}"
+        if seeds > 1:
+            difference += f" ± {statistics.stdev(less) / seeds**0.5:.2f}"
+    return name, f"{statistics.mean(one):.2f}", f"{statistics.mean(six):.2f}", each, difference
 
 
 def main() -> None:
@@ -129,6 +171,7 @@ def main() -> None:
     parser.add_argument("--sample", type=float, default=1.0, help="part of the images, of each class, for a quick look")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each row, with seeds 0, 1, ...")
     parser.add_argument("--precision", default="bfloat16", help="of the computation")
+    parser.add_argument("--keep", type=Path, help="file for all trainings, so that a stopped command can go on")
     args = parser.parse_args()
     names = args.rows.split(";")
     if unknown := set(names) - set(VARIANTS):
@@ -136,17 +179,18 @@ def main() -> None:
     print(f"Command: `python -m benchmarks.cifar_ablation {' '.join(sys.argv[1:])}`\n")
     print(f"Machine: {machine_line()}. TensorFlow {tf.__version__}. Date: {datetime.date.today()}.\n")
     data = load("cifar10", args.data_dir, colour=True, validation=HELD_OUT, sample=args.sample)
-    rows = []
-    for name in names:
-        found = []
-        for seed in range(args.seeds):
-            began = time.perf_counter()
-            found.append(held_out_accuracy(VARIANTS[name], data, args, seed))
-            print(f"{name}, seed {seed}: {found[-1]}, {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-        one, six = zip(*found, strict=True)
-        each = ", ".join(f"{accuracy:.2f}" for accuracy in six)
-        rows.append((name, f"{statistics.mean(one):.2f}", f"{statistics.mean(six):.2f}", each, str(args.seeds)))
-    print(markdown_table(("changed", "one view %", "six views %", "each seed, six views", "n"), rows))
+    kept = Kept(args.keep, args)
+    for seed in range(args.seeds):
+        for name in names:
+            if (name, seed) not in kept.found:
+                began = time.perf_counter()
+                kept.add(name, seed, held_out_accuracy(VARIANTS[name], data, args, seed), time.perf_counter() - began)
+            one, six = kept.found[name, seed]
+            print(f"{name}, seed {seed}: {one:.2f} {six:.2f}", file=sys.stderr, flush=True)
+    rows = [table_row(name, kept.found, args.seeds) for name in names]
+    print(
+        markdown_table(("changed", "one view %", "six views %", "each seed, six views", "difference, six views"), rows)
+    )
 
 
 if __name__ == "__main__":

@@ -49,11 +49,29 @@ def test_rows_are_what_they_are_called():
     assert isinstance(VARIANTS["Nesterov (0.5) for all weights, not Muon"].optimize(net, linear(1.0, 2), 2), Nesterov)
 
 
-def test_a_row_trains(monkeypatch, capsys, rng):
+def test_a_row_trains_once_where_trainings_are_kept(monkeypatch, capsys, rng, tmp_path):
     images = rng.integers(0, 256, size=(40, 32, 32, 3), dtype=np.uint8)
     source = Source(images, np.arange(40) % 10, tuple("abcdefghij"))
     monkeypatch.setattr(cifar_ablation, "load", lambda *args, **more: DataSet("tiny", source, source, source))
-    flags = ["--data_dir=-", "--epochs=1", "--batch_size=20", "--rows=lookahead besides", "--seeds=1"]
+    flags = ["--data_dir=-", "--epochs=1", "--batch_size=20", "--rows=lookahead besides", f"--keep={tmp_path / 'kept'}"]
     monkeypatch.setattr("sys.argv", ["cifar_ablation", *flags])
     cifar_ablation.main()
-    assert "| lookahead besides |" in capsys.readouterr().out
+    table = capsys.readouterr().out.splitlines()[-1]
+    assert table.startswith("| lookahead besides |")
+    monkeypatch.setattr(cifar_ablation, "held_out_accuracy", lambda *_: pytest.fail("it was trained before"))
+    cifar_ablation.main()
+    assert capsys.readouterr().out.splitlines()[-1] == table
+    monkeypatch.setattr(cifar_ablation, "held_out_accuracy", lambda *_: (12.5, 25.0))
+    monkeypatch.setattr("sys.argv", ["cifar_ablation", *flags, "--epochs=2"])  # other settings: another training
+    cifar_ablation.main()
+    assert capsys.readouterr().out.splitlines()[-1] == "| lookahead besides | 12.50 | 25.00 | 25.00 |  |"
+
+
+def test_the_difference_is_that_of_equal_seeds():
+    found = {("all of it", 0): (80.0, 90.0), ("all of it", 1): (82.0, 92.0), ("all of it", 2): (0.0, 93.0)}
+    found |= {("less", 0): (70.0, 89.0), ("less", 1): (71.0, 90.0), ("less", 2): (75.0, 90.0)}
+    # Differences of -1, -2 and -3: mean -2, deviation 1, standard error 1 / sqrt(3).
+    expected = ("less", "72.00", "89.67", "89.00, 90.00, 90.00", "-2.00 ± 0.58")
+    assert cifar_ablation.table_row("less", found, 3) == expected
+    assert cifar_ablation.table_row("less", found, 1)[-1] == "-1.00"
+    assert cifar_ablation.table_row("all of it", found, 3)[-1] == ""
