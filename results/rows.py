@@ -150,7 +150,7 @@ ROWS = (
         "(a course's recipe, 30 epochs, rate raised over the first six) 75.5 % of them were right after 11 epochs, and "
         "71.5 after 13, with 86 % of the training photos; TrivialAugment: 66.5 % at best in 9 of 60 epochs; mixup 0.2 "
         "and rectangles erased in 3 of 10 photos: 67.5 % in 8 of 40. The recipe shows half of the photo or more, "
-        "mirrored or not. Each run had one core, and was halted for measurements. Seeds 0 and 1 saw 1,471 of the 1,500 "
+        "mirrored or not. Seeds 0 and 1 had one core each, and were halted for measurements. They saw 1,471 of the 1,500 "
         "photos and 501 of the 502: begun at once, they made the folder of links together, which lost some. "
         "`alexnet_dogs_small` with crops of a quarter of the image or more, changed colours and a rate of 0.0002 "
         "stayed at a training loss of ln 2, a guess, for 8 epochs (at best 62 % "

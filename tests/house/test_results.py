@@ -41,6 +41,26 @@ def test_the_picture_shows_what_the_logs_say():
     assert picture.says(make.PICTURE) == picture.drawn_from(make.curves()), "run python results/make.py"
 
 
+def test_recipes_promise_what_the_logs_say():
+    """Each line of the recipes' docstring, and a line for each recipe that a row trained."""
+    text = (ROOT / "rawcnn/train/recipes.py").read_text("utf-8")
+    promised = re.findall(r"^\* `(\w+)` (\w+): ([\d.]+) after (\d+) epochs \(row `(\w+)`\)$", text, re.MULTILINE)
+    assert text.count("(row `") == len(promised)
+    found = {found.row.name: found for found in make.every()}
+    for net, recipe, accuracy, epochs, name in promised:
+        row = found[name].row
+        assert (net, recipe, int(epochs)) == (row.net, recipe_in_log(name), row.epochs)
+        assert accuracy == f"{found[name].mean:.2f}", name
+    trained = {(f.row.net, recipe_in_log(f.row.name)) for f in found.values() if f.seeds}
+    drawn = {("lenet5_relu", "course")}  # on drawn digits and with flags of its own: not what the recipe gives
+    assert trained - drawn == {(net, recipe) for net, recipe, *_ in promised}
+
+
+def recipe_in_log(name):
+    flags = (make.LOGS / name / "seed0/flags.txt").read_text("utf-8")
+    return re.search(r"^--recipe=(\w+)$", flags, re.MULTILINE)[1]
+
+
 def test_curves_by_hand(tmp_path):
     """Minutes add up, and the test accuracy is that of the row's protocol; a run without minutes has no curve."""
     write(tmp_path, 0, 98.5, seconds=90.0)
