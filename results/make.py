@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import platform
 import re
 import shutil
@@ -302,7 +303,10 @@ def run(command: Sequence[str]) -> tuple[str, float | None]:
     print(" ".join(command), file=sys.stderr, flush=True)
     busy, began, own = busy_seconds(), time.perf_counter(), of_children()
     lines = []
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # not a rawcnn that is installed from elsewhere
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", file=sys.stderr, flush=True)

@@ -221,6 +221,16 @@ def test_a_readme_without_a_place_for_the_results_is_refused():
         make.replaced("# rawcnn\n", "the results")
 
 
+def test_a_command_imports_the_rawcnn_of_its_checkout(tmp_path, monkeypatch):
+    (tmp_path / "rawcnn.py").write_text("")  # as if another were installed
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    script = tmp_path / "examples" / "train.py"
+    script.parent.mkdir()
+    script.write_text("import rawcnn; print(rawcnn.__file__)")
+    said, _ = make.run((str(script),))
+    assert said.strip() == str(ROOT / "rawcnn" / "__init__.py")
+
+
 def test_a_command_is_shown_and_heard_and_its_failure_ends_the_row(capsys):
     said, others = make.run(("-c", "print('test accuracy 98.76%')"))
     assert said == "test accuracy 98.76%\n" and said in capsys.readouterr().err
