@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import statistics
 import sys
 import time
@@ -24,7 +23,7 @@ import rawcnn.start  # noqa: F401
 
 import tensorflow as tf
 
-from benchmarks.harness import machine_line, markdown_table
+from benchmarks.harness import keep_line, kept_lines, machine_line, markdown_table
 from rawcnn import ops
 from rawcnn.data.datasets import DataSet, load
 from rawcnn.data.views import padded_crop
@@ -43,6 +42,7 @@ from rawcnn.train.schedules import Schedule, linear
 from rawcnn.train.step import TrainState, make_train_step
 
 HELD_OUT = 5000
+Found = tuple[float, float]  # held-out accuracy in %, one view and six
 OURS = recipe_of("cifar_fast")
 Optimize = Callable[[Chain, Schedule, int], Optimizer]  # of the net, the schedule and the steps of the whole run
 
@@ -124,28 +124,22 @@ def held_out_accuracy(variant: Variant, data: DataSet, args: argparse.Namespace,
     return 100 * one, 100 * six
 
 
-Found = tuple[float, float]  # held-out accuracy in %, one view and six
-
-
 class Kept:
     """The trainings of a `path`, one JSON line each: those with the settings of `args` are not run again."""
 
     def __init__(self, path: Path | None, args: argparse.Namespace):
         self._path = path
         self._settings = {name: getattr(args, name) for name in ("epochs", "batch_size", "sample", "precision")}
-        lines = path.read_text("utf-8").splitlines() if path and path.is_file() else []
         self.found: dict[tuple[str, int], Found] = {
             (line["row"], line["seed"]): (line["one view"], line["six views"])
-            for line in map(json.loads, lines)
+            for line in kept_lines(path)
             if self._settings.items() <= line.items()
         }
 
     def add(self, row: str, seed: int, found: Found, seconds: float) -> None:
         self.found[row, seed] = found
         line = {"row": row, "seed": seed, **self._settings, "one view": found[0], "six views": found[1]}
-        if self._path:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "seconds": round(seconds), "machine": machine_line()}) + "\n")
+        keep_line(self._path, {**line, "seconds": round(seconds), "machine": machine_line()})
 
 
 def table_row(name: str, found: Mapping[tuple[str, int], Found], seeds: int) -> tuple[str, ...]:

@@ -321,6 +321,18 @@ def versions_line(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     return ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
 
 
+def kept_lines(path: Path | None) -> list[dict[str, Any]]:
+    """The JSON lines of a file where measurements are kept; none if nothing is kept yet."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path and path.is_file() else []
+
+
+def keep_line(path: Path | None, line: Mapping[str, Any]) -> None:
+    """Add a line to that file; nothing if nothing is to be kept."""
+    if path:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Child, run_child
-from benchmarks.harness import QUIET, machine, machine_line, markdown_table
+from benchmarks.harness import QUIET, keep_line, kept_lines, machine, machine_line, markdown_table
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 SIDES = ("rawcnn", "keras")
@@ -39,25 +39,21 @@ class Epochs:
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder and self.folder / "epochs.jsonl"
-        self.before = self._path.read_text("utf-8").splitlines() if self._path and self._path.is_file() else []
+        self.before = kept_lines(self._path)
         for line in self.before:
-            print(line, flush=True)
-        self._began = time.perf_counter()
-        if self.before:
-            self._began -= json.loads(self.before[-1])["seconds"]
+            print(json.dumps(line), flush=True)
+        self._began = time.perf_counter() - (self.before[-1]["seconds"] if self.before else 0.0)
 
     def say(self, epoch: int, accuracy: float) -> None:
         """Print the line of an epoch, after its weights were saved; `accuracy` is in %."""
         seconds = round(time.perf_counter() - self._began, 1)
-        line = json.dumps({"epoch": epoch, "seconds": seconds, "accuracy": round(accuracy, 2)})
-        if self._path:
-            with self._path.open("a", encoding="utf-8") as file:
-                print(line, file=file)
-        print(line, flush=True)
+        line = {"epoch": epoch, "seconds": seconds, "accuracy": round(accuracy, 2)}
+        keep_line(self._path, line)
+        print(json.dumps(line), flush=True)
 
     def reached(self, target: float) -> bool:
         """Whether the race was over before."""
-        return bool(self.before) and json.loads(self.before[-1])["accuracy"] >= target
+        return bool(self.before) and self.before[-1]["accuracy"] >= target
 
 
 def train_rawcnn(args: argparse.Namespace) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
-import json
 import math
 import shlex
 import statistics
@@ -29,6 +28,7 @@ from benchmarks.harness import (
     OURS,
     QUIET,
     Contender,
+    keep_line,
     machine,
     machine_line,
     markdown_table,
@@ -170,9 +170,7 @@ class Bench:
 
     def note(self, stage: str, result: dict[str, Any]) -> None:
         """Put a result into the log, if there is one: what was measured outlives a race that is ended."""
-        if self.log:
-            with self.log.open("a") as file:
-                print(json.dumps({"stage": stage, "net": self.net, **result}), file=file)
+        keep_line(self.log, {"stage": stage, "net": self.net, **result})
 
     def scout(self, entries: Sequence[Entry]) -> Trials:
         """Each entry once, shortly."""
