@@ -87,28 +87,25 @@ def _moved(images: tf.Tensor, which: tf.Tensor, strength: tf.Tensor) -> tf.Tenso
 
 def _looked_up(images: tf.Tensor, which: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
     """Posterize, solarize, autocontrast, equalize: each level of a channel becomes another. int32 `[N, H, W, C]`."""
-    height, width, channels = images.shape[1:]
-    planes = tf.transpose(tf.cast(images, tf.int32), (0, 3, 1, 2))
-    pixels = tf.reshape(planes, (-1, channels, height * width))
-    tables = _tables(pixels, which, strength)
-    found = tf.reshape(tf.gather(tables, pixels, batch_dims=2), (-1, channels, height, width))
-    return tf.transpose(found, (0, 2, 3, 1))
-
-
-def _tables(pixels: tf.Tensor, which: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
-    """What becomes of the levels 0 ... 255 in each channel: int32 `[N, C, 256]`, for pixels int32 `[N, C, H * W]`."""
-    channels, size = pixels.shape[1:]
-    flat = tf.reshape(pixels, (-1, size))
+    channels = images.shape[-1]
+    # The levels of channel c are numbered from 256 c on, so all channels are counted at once, and looked up at once.
+    numbers = tf.cast(images, tf.int32) + 256 * tf.range(channels)
+    flat = tf.reshape(numbers, (-1, math.prod(images.shape[1:])))
     no_weights = tf.zeros((0,), tf.int32)
-    counts = tf.raw_ops.DenseBincount(input=flat, size=256, weights=no_weights, binary_output=False)
-    counts = tf.reshape(counts, (-1, channels, 256))
+    counts = tf.raw_ops.DenseBincount(input=flat, size=256 * channels, weights=no_weights, binary_output=False)
+    tables = _tables(tf.reshape(counts, (-1, channels, 256)), which, strength)
+    return tf.gather(tf.reshape(tables, (-1, 256 * channels)), numbers, batch_dims=1)
+
+
+def _tables(counts: tf.Tensor, which: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """What becomes of the levels 0 ... 255 in each channel: int32 `[N, C, 256]`, for as many counts of pixels."""
     level = tf.range(256)
     low = tf.reduce_min(tf.where(counts > 0, level, 255), axis=-1, keepdims=True)
     high = tf.reduce_max(tf.where(counts > 0, level, 0), axis=-1, keepdims=True)
 
     stretched = tf.where(high > low, (level - low) * 255 // tf.maximum(high - low, 1), level)
     # As Pillow equalizes: a step holds a 255th of all pixels but those of the highest level.
-    step = (size - tf.reduce_sum(tf.where(level == high, counts, 0), axis=-1, keepdims=True)) // 255
+    step = tf.reduce_sum(tf.where(level == high, 0, counts), axis=-1, keepdims=True) // 255
     below = tf.cumsum(counts, axis=-1, exclusive=True)
     even = tf.where(step > 0, (step // 2 + below) // tf.maximum(step, 1), level)
     dropped = 2 ** tf.cast(tf.round(BITS * strength), tf.int32)[:, None, None]

@@ -49,7 +49,9 @@ def take_boxes(images: tf.Tensor, boxes: tf.Tensor, mirrored: tf.Tensor, size: i
     columns = _interpolation(left, right, from_left, width, size)
     # Two small products of matrices. Columns go first: then what must be transposed is the input and the half-scaled
     # image, and the last product leaves the result, often the largest of the three, in the right order.
-    x = tf.transpose(tf.cast(images, tf.float32), (0, 2, 1, 3))
+    # Behind `ensure_shape` TensorFlow's optimizer may not transpose before the cast: of a transposed uint8 oneDNN
+    # complains on stderr where the processor has no AVX512.
+    x = tf.transpose(tf.ensure_shape(tf.cast(images, tf.float32), images.shape), (0, 2, 1, 3))
     x = columns @ tf.reshape(x, (-1, 1, width, height * channels))
     x = tf.transpose(tf.reshape(x, (-1, views, size, height, channels)), (0, 1, 3, 2, 4))
     x = rows @ tf.reshape(x, (-1, views, height, size * channels))
