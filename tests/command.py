@@ -39,6 +39,12 @@ def environment(home):
     return os.environ | {"PYTHONPATH": str(ROOT), "RAWCNN_DATA": str(home / "data")}
 
 
+def of_program(program, **more):
+    """A Python program in a process in which nobody has set TensorFlow's variables but `more`."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return subprocess.run([sys.executable, "-c", program], env=clean | more, capture_output=True, text=True, cwd=ROOT)
+
+
 def call(script, *flags, home, cwd=None, status=0):
     command = [sys.executable, script, *map(str, flags)]
     done = subprocess.run(

@@ -3,11 +3,7 @@
 oneDNN complains on processors without AVX512, once a process: on others the test cannot fail.
 """
 
-import os
-import subprocess
-import sys
-
-from tests.command import ROOT
+from tests.command import of_program
 
 PROGRAM = """
 import numpy as np
@@ -33,6 +29,5 @@ batches.thumbnails(source, np.arange(3))
 
 
 def test_crops_and_augmentations_write_nothing_to_stderr():
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=clean, capture_output=True, text=True, cwd=ROOT)
+    done = of_program(PROGRAM)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,23 +1,18 @@
 """How TensorFlow starts for a program that imports rawcnn first: with oneDNN, unless the user says otherwise."""
 
-import os
 import platform
-import subprocess
-import sys
 
 import pytest
 
-from tests.command import ROOT
+from tests.command import of_program
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 SAYS = "import os, rawcnn; print(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))"
 
 
 def said(program, **more):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=clean | more, capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    done = of_program(program, **more)
+    done.check_returncode()
     return done.stdout.strip()
 
 
