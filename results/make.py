@@ -138,7 +138,8 @@ def cells(found: Found) -> tuple[str, ...]:
         return row.name, row.what, row.reference, target, "not run yet", "", "", ""
     accuracies = found.accuracies()
     spread = f"{statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else "-"
-    mark = "" if found.reached else " (not reached)" if len(seeds) >= row.seeds else f" (of {row.seeds} seeds)"
+    some = f" ({len(seeds)} of {row.seeds} seeds)" if len(seeds) < row.seeds else ""
+    mark = "" if found.reached else some or " (not reached)"
     each = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
     return row.name, row.what, row.reference, target, f"**{found.mean:.2f}**{mark}", each, spread, minutes(found)
 
