@@ -52,6 +52,7 @@ class RunDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = lock(self.path, "choose another --run")
+            self._own = str(os.getpid())
         except OSError as error:
             raise RunError(f"{self.path} cannot be written ({error.strerror}): choose another --run.") from error
         try:
@@ -84,10 +85,27 @@ class RunDir:
             with suppress(OSError):  # not there, or something else lies in it
                 (self.path / EXPORTS["saved_model"] / folder).rmdir()
 
+    def check_held(self) -> None:
+        """Raise `RunError` if the directory was moved or deleted and another process has begun a run in its place."""
+        if other := self._other_holder():
+            raise RunError(
+                f"{self.path} is in use by process {other} now: it was moved or deleted while this run was writing it, "
+                "and another run began in its place. Nothing of that run was changed. If you moved this run, continue "
+                "it with --resume where it is now."
+            )
+
+    def _other_holder(self) -> str:
+        """The process that the lock file names, if it is not this one; else "" (also if there is no lock file)."""
+        try:
+            holder = (self.path / LOCK).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return "" if holder == self._own else holder
+
     def close(self) -> None:
         """Free the directory for other processes, and remove it if it was made here and nothing was written."""
         with suppress(OSError):
-            if self._made and [path.name for path in self.path.iterdir()] == [LOCK]:
+            if self._made and not self._other_holder() and [path.name for path in self.path.iterdir()] == [LOCK]:
                 (self.path / LOCK).unlink()
                 for path in self._made:
                     path.rmdir()
@@ -114,6 +132,7 @@ class RunDir:
 
     def append_history(self, row: Mapping[str, Any]) -> None:
         """Add one line to the history and have it on the disk before returning."""
+        self.check_held()
         self._rows.append(dict(row))
         try:
             with open(self.path / HISTORY, "a", encoding="utf-8") as file:

@@ -222,12 +222,14 @@ class Session:
         return rounded | {name: values.round(4).tolist() for name, values in lists.items()}
 
     def _where_it_stands(self) -> ending.Standing:
+        self.directory.check_held()  # who asks is going to write pictures and weights
         return ending.Standing(self.directory.path, self.data, self.ready, self.record, self.began, self._resumed)
 
     def _save(self, *, must: bool = False) -> bool:
         """Write a checkpoint; False if the disk did not take it and the run is to go on without (`--on_save_error`)."""
         best = self.record.best
         keep_best = () if best is None else (best.step,)
+        self.directory.check_held()
         try:
             checkpoints.save(self.directory.path, self.state, self.record.as_dict(), also_keep=keep_best)
         except checkpoints.SaveError as error:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rawcnn.errors import RunError
-from rawcnn.run.directory import HISTORY, RunDir
+from rawcnn.run.directory import HISTORY, LOCK, RunDir
 from rawcnn.train import checkpoints
 from tests.command import ROOT, TRAIN, history_of, write_digits
 from tests.faults.kill_runs import arrays_of
@@ -129,6 +129,17 @@ def test_a_directory_that_goes_away_is_named_by_whoever_writes_next(tmp_path):
     assert checkpoints.newest(tmp_path / "elsewhere").step == 1
 
 
+def test_a_directory_that_another_run_has_now_is_left_to_it(tmp_path):
+    run = RunDir(tmp_path / "run")
+    os.rename(run.path, tmp_path / "elsewhere")
+    run.path.mkdir()
+    (run.path / LOCK).write_text("1")  # the number of the other process
+    with pytest.raises(RunError, match=r"run is in use by process 1 now: it was moved or deleted"):
+        run.append_history({"epoch": 1})
+    run.close()
+    assert os.listdir(run.path) == [LOCK] and (run.path / LOCK).read_text() == "1"
+
+
 # Whole commands
 
 
@@ -207,6 +218,33 @@ def test_a_directory_that_goes_away_while_training_is_one_line(data, tmp_path):
     _, err = finish(process, 2)
     (line,) = err.strip().splitlines()
     assert str(run) in line and "No such file or directory" in line and not run.exists()
+    assert checkpoints.newest(tmp_path / "elsewhere", log=pytest.fail).step >= 10
+
+
+@pytest.mark.slow
+def test_a_run_in_the_place_of_one_that_was_moved_is_left_alone(data, whole, tmp_path):
+    run = tmp_path / "run"
+    first = start(run, data, f"--data_dir={data}", *SETTINGS[:1], "--epochs=200", "--seed=9", *SETTINGS[2:])
+    wait_for(lambda: run.is_dir() and len(list(run.glob("ckpt-*.npz"))) >= 2, first)
+    first.send_signal(signal.SIGSTOP)  # so that it writes again only after the other has begun
+    while any(run.rglob("*.tmp")):  # stopped in the middle of a file
+        first.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)
+    os.rename(run, tmp_path / "elsewhere")
+    second = start(run, data)
+    wait_for(lambda: run.is_dir() and any(run.glob("ckpt-*.npz")), second)
+    second.send_signal(signal.SIGSTOP)
+    try:
+        files = sorted(path.name for path in run.iterdir())
+        first.send_signal(signal.SIGCONT)
+        _, err = finish(first, 2)
+        assert f"{run} is in use by process {second.pid} now" in err and len(err.strip().splitlines()) == 1
+        assert sorted(path.name for path in run.iterdir()) == files
+    finally:
+        second.send_signal(signal.SIGCONT)
+    finish(second, 0)
+    assert_same_end(run, whole)
     assert checkpoints.newest(tmp_path / "elsewhere", log=pytest.fail).step >= 10
 
 
