@@ -52,7 +52,6 @@ class RunDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = lock(self.path, "choose another --run")
-            self._own = str(os.getpid())
         except OSError as error:
             raise RunError(f"{self.path} cannot be written ({error.strerror}): choose another --run.") from error
         try:
@@ -95,12 +94,13 @@ class RunDir:
             )
 
     def _other_holder(self) -> str:
-        """The process that the lock file names, if it is not this one; else "" (also if there is no lock file)."""
+        """The process that the lock file in `path` names, if it says other than the one held; "" if it is not there."""
         try:
             holder = (self.path / LOCK).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return ""
-        return "" if holder == self._own else holder
+        self._lock.seek(0)
+        return "" if holder == self._lock.read() else holder
 
     def close(self) -> None:
         """Free the directory for other processes, and remove it if it was made here and nothing was written."""

@@ -140,6 +140,14 @@ def test_a_directory_that_another_run_has_now_is_left_to_it(tmp_path):
     assert os.listdir(run.path) == [LOCK] and (run.path / LOCK).read_text() == "1"
 
 
+def test_a_number_left_by_another_process_is_nothing_where_files_cannot_be_locked(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    (tmp_path / "run.lock").write_text("1")
+    with RunDir(tmp_path) as run:
+        run.append_history({"epoch": 1})
+    assert (tmp_path / HISTORY).read_text() == '{"epoch": 1}\n'
+
+
 # Whole commands
 
 
