@@ -16,7 +16,7 @@ from rawcnn.nets.chain import Chain
 from rawcnn.nets.predictor import Predictor
 from rawcnn.nets.weights import assign
 from rawcnn.ops.fast.forms import chosen_for
-from rawcnn.run.directory import check_not_in_use
+from rawcnn.run.lock import check_not_in_use
 from rawcnn.run.record import OWN_NET, Record, tested
 from rawcnn.train.inputs import Inputs, Seen
 

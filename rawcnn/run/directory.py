@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rawcnn.errors import RunError, similar_path
 from rawcnn.files.whole import whole_file
+from rawcnn.run.lock import LOCK, Lock, check_not_in_use
 
-HISTORY, FLAGS, WEIGHTS, LOCK = "history.jsonl", "flags.txt", "weights.npz", "run.lock"
+HISTORY, FLAGS, WEIGHTS = "history.jsonl", "flags.txt", "weights.npz"
 BAD_IMAGES = "bad_images.txt"
 PICTURES = ("samples.png", "curves.png", "confusion.png", "mistakes.png", "net.png", "filters.png", "maps.png",
             "grad_cam.png", "connections.png", "bitmaps.png")  # fmt: skip
@@ -51,7 +52,7 @@ class RunDir:
         self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(self.path, "choose another --run")
+            self._lock = Lock(self.path, "run", "--resume", "choose another --run")
         except OSError as error:
             raise RunError(f"{self.path} cannot be written ({error.strerror}): choose another --run.") from error
         try:
@@ -86,26 +87,12 @@ class RunDir:
 
     def check_held(self) -> None:
         """Raise `RunError` if the directory was moved or deleted and another process has begun a run in its place."""
-        if other := self._other_holder():
-            raise RunError(
-                f"{self.path} is in use by process {other} now: it was moved or deleted while this run was writing it, "
-                "and another run began in its place. Nothing of that run was changed. If you moved this run, continue "
-                "it with --resume where it is now."
-            )
-
-    def _other_holder(self) -> str:
-        """The process that the lock file in `path` names, if it says other than the one held; "" if it is not there."""
-        try:
-            holder = (self.path / LOCK).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return ""
-        self._lock.seek(0)
-        return "" if holder == self._lock.read() else holder
+        self._lock.check_held()
 
     def close(self) -> None:
         """Free the directory for other processes, and remove it if it was made here and nothing was written."""
         with suppress(OSError):
-            if self._made and not self._other_holder() and [path.name for path in self.path.iterdir()] == [LOCK]:
+            if self._made and not self._lock.other_holder() and [path.name for path in self.path.iterdir()] == [LOCK]:
                 (self.path / LOCK).unlink()
                 for path in self._made:
                     path.rmdir()
@@ -155,28 +142,6 @@ class RunDir:
             file.write("".join(json.dumps(row) + "\n" for row in self._rows).encode())
 
 
-def lock(directory: Path, remedy: str) -> IO[str]:
-    """Take `directory` for this process, until the file that is returned is closed.
-
-    Raises `RunError` with the remedy if another process has it.
-    """
-    held = open(directory / LOCK, "a+", encoding="utf-8")  # noqa: SIM115  (the lock ends with the process)
-    try:
-        import fcntl
-
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such locks on this system
-        return held
-    except BlockingIOError:
-        with held:
-            held.seek(0)
-            raise RunError(f"{directory} is in use by process {held.read()}: {remedy}.") from None
-    held.truncate(0)
-    held.write(str(os.getpid()))
-    held.flush()
-    return held
-
-
 def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
     """The flags of the run in `directory` by name; raises `RunError` if there is none, or the file is damaged."""
     path = Path(directory, FLAGS)
@@ -187,22 +152,6 @@ def read_flags(directory: str | os.PathLike[str]) -> dict[str, str]:
     if not lines or not all(_FLAG.fullmatch(line) for line in lines):
         raise RunError(f"{path} is damaged: its lines are not --name=value. {_FLAGS_REMEDY}")
     return dict(line.removeprefix("--").split("=", 1) for line in lines)
-
-
-def check_not_in_use(directory: str | os.PathLike[str]) -> None:
-    """Raise `RunError` if a process is writing the run in `directory`; nothing is written here."""
-    try:
-        import fcntl
-
-        with open(Path(directory, LOCK), encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{directory} is being written by process {lock.read()}: wait for its end, or stop it."
-                ) from None
-    except (ImportError, OSError):  # no such locks on this system, or no lock: nobody writes
-        return
 
 
 def unused_name(net: str, dataset: str, base: str | os.PathLike[str] = "runs") -> Path:

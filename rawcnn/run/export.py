@@ -27,8 +27,9 @@ from rawcnn.nets.folding import fold_batch_norm
 from rawcnn.nets.precision import FLOAT32
 from rawcnn.ops.fast.forms import plain_ops
 from rawcnn.run.classify import Classifier, load_run
-from rawcnn.run.directory import EXPORTS, check_not_in_use
+from rawcnn.run.directory import EXPORTS
 from rawcnn.run.given import data_of
+from rawcnn.run.lock import check_not_in_use
 
 FORMATS = tuple(EXPORTS)
 TOLERANCE = 1e-4

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -23,6 +22,7 @@ from rawcnn.files.whole import whole_file
 from rawcnn.run import cli, directory
 from rawcnn.run.fields import FIRST, info_of, kind_of, parse, setting
 from rawcnn.run.flags import read_flags
+from rawcnn.run.lock import LOCK, Lock, check_not_in_use
 from rawcnn.run.output import tell
 from rawcnn.run.plan import recipe_for, settle
 from rawcnn.run.record import Record
@@ -79,16 +79,16 @@ def command(argv: Sequence[str]) -> None:
     check(told)
     if state.is_file():
         check(_continued(told, _read(state)[0], path))  # before the directory is touched
-    elif path.is_dir() and {one.name for one in path.iterdir()} - {directory.LOCK}:
+    elif path.is_dir() and {one.name for one in path.iterdir()} - {LOCK}:
         raise RunError(f"{path} is not empty and holds no sweep: choose another --sweep.")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = directory.lock(path, "wait for its end, or choose another --sweep")
+        lock = Lock(path, "sweep", "--sweep", "wait for its end, or choose another --sweep")
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror}): choose another --sweep.") from error
-    with closing(lock):
+    with lock:
         saved, finished = _read(state) if state.is_file() else (told, {})
-        _train_all(path, _continued(told, saved, path), finished)
+        _train_all(lock, _continued(told, saved, path), finished)
 
 
 # What is told
@@ -202,7 +202,8 @@ def name_of(values: Mapping[str, str]) -> str:
     return ",".join(f"{name}={re.sub(r'[^0-9A-Za-z_.+-]', '_', value)}" for name, value in values.items())
 
 
-def _train_all(path: Path, sweep: Sweep, finished: dict[str, Row]) -> None:
+def _train_all(lock: Lock, sweep: Sweep, finished: dict[str, Row]) -> None:
+    path = lock.directory
     runs = {name_of(values): values for values in sweep.runs()}
     _write(path / STATE, sweep, finished)
     done = sum(name in finished for name in runs)
@@ -213,7 +214,7 @@ def _train_all(path: Path, sweep: Sweep, finished: dict[str, Row]) -> None:
         row = finished.get(name)
         if row is None:
             try:
-                row = _one(path, name, sweep.shared, values)
+                row = _one(lock, name, sweep.shared, values)
             except KeyboardInterrupt:
                 again = shlex.join([*cli.command(), "sweep", f"--sweep={os.path.abspath(path)}"])
                 tell(f"run {number} of {len(runs)} is saved. Go on with the sweep:\n{again}", sys.stderr)
@@ -227,13 +228,16 @@ def _train_all(path: Path, sweep: Sweep, finished: dict[str, Row]) -> None:
     _compare(path, rows)
 
 
-def _one(path: Path, name: str, shared: Mapping[str, str], values: dict[str, str]) -> Row:
+def _one(lock: Lock, name: str, shared: Mapping[str, str], values: dict[str, str]) -> Row:
     """Train one run to its end, from wherever it stands; a row without accuracy if it failed while it trained."""
-    run, log = path / name, path / f"{name}.log"
-    directory.check_not_in_use(run)
+    run, log = lock.directory / name, lock.directory / f"{name}.log"
+    check_not_in_use(run)
     begun = (run / directory.FLAGS).is_file()
     flags = ["--resume"] if begun else [f"--{flag}={value}" for flag, value in {**shared, **values}.items()]
     status = train([*cli.command(), "train", f"--run={run}", *flags], log)
+    lock.check_held()  # before anything is read or written for a sweep that may be another one now
+    if not log.is_file():
+        raise RunError(f"{log} was moved or deleted while this sweep went on: give --sweep where it is now.")
     if status == 0:
         return _row(run, name, values)
     why = _last_line(log)

@@ -267,6 +267,28 @@ def test_one_process_at_a_time(photos, tmp_path):
     os.close(held)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs fcntl")
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_pack_whose_directory_was_moved_ends_and_leaves_the_new_one_alone(photos, shards, tmp_path, last, again):
+    """Moved after the first shard, or after the last, when only the index is missing."""
+    out, said = tmp_path / "out", []
+
+    def move(text):
+        said.append(text)
+        if len(said) == (len(list(shards.glob("*.tfrecord"))) if last else 1):
+            out.rename(tmp_path / "elsewhere")
+            if again:  # another pack begins in its place
+                out.mkdir()
+                (out / "unfinished.json").write_text("{}")
+
+    with pytest.raises(DataError, match=r"out was moved or deleted while this process packed into it"):
+        pack(photos, out, shard_megabytes=SMALL, log=move)
+    assert os.listdir(out) == ["unfinished.json"] if again else not out.exists()
+    pack(photos, tmp_path / "elsewhere", shard_megabytes=SMALL, log=quiet)
+    assert contents_in(tmp_path / "elsewhere") == contents_in(shards)
+
+
 # Bad images
 
 

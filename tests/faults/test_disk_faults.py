@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from rawcnn.errors import RunError
-from rawcnn.run.directory import HISTORY, LOCK, RunDir
+from rawcnn.run.directory import HISTORY, RunDir
+from rawcnn.run.lock import LOCK
 from rawcnn.train import checkpoints
 from tests.command import ROOT, TRAIN, history_of, write_digits
 from tests.faults.kill_runs import arrays_of

@@ -44,7 +44,7 @@ NUMPY_RANDOM = {"Generator", "Philox", "BitGenerator", "SeedSequence"}  # each i
 TENSORFLOW_RANDOM = ("stateless_", "experimental.stateless_", "experimental.index_shuffle", "split", "fold_in")
 # Who may open files for writing: all others go through `whole_file`, or a crash would leave half a file. `files.npz`
 # opens members of an archive, whose file is given to it; `run.sweep` opens logs, to which its runs add lines.
-WRITERS = {"files.whole", "files.npz", "run.directory", "data.sets.download", "run.sweep"}
+WRITERS = {"files.whole", "files.npz", "run.directory", "run.lock", "data.sets.download", "run.sweep"}
 WRITES = {"write_text", "write_bytes", "savefig", "tofile", "touch", "symlink_to", "hardlink_to"}
 NUMPY_SAVES = {"numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt"}
 

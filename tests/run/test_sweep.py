@@ -19,8 +19,9 @@ from rawcnn.layers import Dense, Flatten, MaxPool
 from rawcnn.nets import NETS, register_net
 from rawcnn.nets.chain import Chain, row
 from rawcnn.nets.precision import FLOAT32
-from rawcnn.run import directory, ending, signals, sweep
+from rawcnn.run import ending, signals, sweep
 from rawcnn.run.command import COMMANDS
+from rawcnn.run.lock import LOCK, Lock, check_not_in_use
 from rawcnn.run.record import Record
 from rawcnn.run.sweep_table import Row, by_setting, groups, save_picture, table
 from rawcnn.train import checkpoints, fit
@@ -181,6 +182,11 @@ def test_mistakes_are_told_before_the_first_run(flags, message, trained, tmp_pat
     assert not trained and not (tmp_path / "s").exists()
 
 
+def taken(path):
+    """`path` is another process's: locks are those of open files, also within one process."""
+    return Lock(path, "run", "--resume", "wait for its end")
+
+
 def test_directories_that_hold_something_else(trained, tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s/mine.txt").write_text("")
@@ -191,14 +197,34 @@ def test_directories_that_hold_something_else(trained, tmp_path):
         run("--sweep=s")
     (tmp_path / "s/sweep.json").unlink()
     (tmp_path / "s/mine.txt").unlink()
-    with directory.lock(tmp_path / "s", ""), pytest.raises(RunError, match=r"in use by process \d+: wait for its end"):
+    with taken(tmp_path / "s"), pytest.raises(RunError, match=r"in use by process \d+: wait for its end"):
         run("--sweep=s", "--seed=1,2")
     (tmp_path / "s/seed=1").mkdir()
     sweep._write(tmp_path / "s/sweep.json", sweep.read(["rawcnn sweep", "--seed=1,2"])[0], {})
     again = r"seed=1 is being written by process \d+: wait for its end, or stop it"
-    with directory.lock(tmp_path / "s/seed=1", ""), pytest.raises(RunError, match=again):  # left by a killed sweep
+    with taken(tmp_path / "s/seed=1"), pytest.raises(RunError, match=again):  # left by a killed sweep
         run("--sweep=s", "--seed=1,2")
     assert not trained
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_sweep_whose_directory_was_moved_ends(again, trained, tmp_path, monkeypatch):
+    """While its first run trained; another sweep may have begun in its place."""
+
+    def train(words, log):
+        log.write_text("epoch 1")
+        os.rename("s", "elsewhere")
+        if again:
+            os.mkdir("s")
+            (tmp_path / "s" / LOCK).write_text("1")  # the number of the other process
+        return 2
+
+    monkeypatch.setattr(sweep, "train", train)
+    words = "s is in use by process 1 now: it was moved" if again else "s.seed=1.log was moved or deleted"
+    with pytest.raises(RunError, match=words):
+        run("--sweep=s", "--seed=1,2")
+    assert not again or os.listdir("s") == [LOCK]
+    assert {"sweep.json", LOCK} <= set(os.listdir("elsewhere"))
 
 
 def test_commas_in_paths_are_no_lists():
@@ -278,7 +304,7 @@ def test_ctrl_c_saves_the_current_run_and_says_how_to_go_on(start, digits, tmp_p
     assert process.returncode == 130 and "run 1 of 2 is saved. Go on with the sweep:" in err, err
     assert shlex.join([sys.executable, "-m", "rawcnn", "sweep", f"--sweep={tmp_path / 's'}"]) in err.splitlines()
     assert "stopped, and everything is saved" in (tmp_path / "s/learning_rate=0.001.log").read_text()
-    directory.check_not_in_use(first)  # the run has ended
+    check_not_in_use(first)  # the run has ended
 
 
 @pytest.mark.slow
@@ -287,7 +313,7 @@ def test_a_killed_sweep_goes_on_and_ends_as_runs_that_were_not(start, digits, tm
     """Sweep and run are killed; then the weights are those of `rawcnn train` alone, bit for bit."""
     process, first, flags = begin(start, tmp_path, digits)
     process.kill()
-    os.kill(int((first / directory.LOCK).read_text()), signal.SIGKILL)
+    os.kill(int((first / LOCK).read_text()), signal.SIGKILL)
     process.communicate(timeout=60)
     again = start("sweep", f"--sweep={tmp_path / 's'}")
     out, err = again.communicate(timeout=200)

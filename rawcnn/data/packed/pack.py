@@ -5,7 +5,7 @@ import os
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -96,7 +96,7 @@ def pack(
     work.total = sum(map(len, files.values()))
     with reported(out):
         out.mkdir(parents=True, exist_ok=True)
-        with alone(out):
+        with alone(out) as work.check_same:
             if claim(out, work.fingerprint, log):
                 check_room(out, sum(sizes.values()))
                 _write(work, files)
@@ -120,6 +120,7 @@ class _Packing:
     done: int = 0
     began: float = field(default_factory=time.monotonic)
     before: int = 0  # images that an earlier call had packed
+    check_same: Callable[[], None] = lambda: None  # whether `out` is still the directory that was claimed
 
     def relative(self, path: str) -> str:
         """The name of a file in the folder, with / between folders."""
@@ -158,6 +159,7 @@ def _write(work: _Packing, files: Mapping[str, Labelled]) -> None:
         work.log(f"stopped; the same command goes on after {finished} finished shards")
         raise
     bad = dict(sorted(work.bad.items()))
+    work.check_same()
     with whole_file(work.out / INDEX) as file:
         file.write(index_lines(Head(work.names, work.fingerprint, bad), shards))
     sweep(work.out)
@@ -181,6 +183,7 @@ def _shards(work: _Packing, split: str, files: Labelled) -> Iterator[Shard]:
     good = _good_images(work, files, at)
     first = next(good, None)
     while first is not None:
+        work.check_same()
         shard, after = _write_shard(work, path, first, good)
         end = len(files) if after is None else after.at
         with whole_file(path.with_suffix(".json")) as file:
@@ -223,6 +226,7 @@ def _write_shard(work: _Packing, path: Path, first: _Good, good: Iterator[_Good]
         written, crc32 = os.stat(file.name).st_size, _crc32(file.name)
         if written != size:
             raise DataError(f"{path} has {written:,} bytes after {size:,} were written. Check the disk.")
+        work.check_same()
     return Shard(path.name, size, crc32, {name: np.array(column) for name, column in columns.items()}), one
 
 

@@ -4,8 +4,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ _OWN = re.compile(r"(unfinished\.json|index\.jsonl|(train|validation|test)-\d{5,
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keep other processes from packing into the same directory, where the system has such locks."""
+def alone(out: Path) -> Iterator[Callable[[], None]]:
+    """Keep other processes from packing into the same directory, where the system has such locks.
+
+    What it gives raises `DataError` if the directory was moved or deleted since: another process may pack there now.
+    """
     try:
         import fcntl
     except ImportError:
-        yield
+        yield lambda: None
         return
     descriptor = os.open(out, os.O_RDONLY)
     try:
@@ -37,9 +41,17 @@ def alone(out: Path) -> Iterator[None]:
             raise DataError(f"{out} is in use: another process packs into it. Wait for it, or name another.") from None
         except OSError:  # some network file systems have no locks; two processes would write the same bytes
             pass
-        yield
+        yield partial(_check_same, out, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_same(out: Path, descriptor: int) -> None:
+    if not out.is_dir() or not os.path.samestat(os.fstat(descriptor), os.stat(out)):
+        raise DataError(
+            f"{out} was moved or deleted while this process packed into it. If you moved it, give the same command "
+            "with its new name: it goes on after the finished shards."
+        )
 
 
 def claim(out: Path, fingerprint: int, log: Log) -> bool:
