@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,8 +73,9 @@ def save(curves: Iterable[Curve], path: Path) -> None:
     curves = list(curves)
     figure = new_figure(10, 5.6, "CIFAR-10 on two cores: accuracy against minutes of training")
     axes = figure.subplots()
-    for number, curve in enumerate(curves):
-        _draw(axes, curve, number)
+    heights = heights_of_names([end_of(curve) for curve in curves])
+    for number, (curve, height) in enumerate(zip(curves, heights, strict=True)):
+        _draw(axes, curve, number, height)
     for minutes, accuracy, whose in COURSES:
         axes.plot(minutes, accuracy, "*", color=GREY, markersize=13)
         axes.annotate(
@@ -102,11 +103,41 @@ def save(curves: Iterable[Curve], path: Path) -> None:
         image.save(path, pnginfo=info, dpi=(DPI, DPI))
 
 
-def _draw(axes: Any, curve: Curve, number: int) -> None:
+def end_of(curve: Curve) -> tuple[float, float]:
+    """Minutes and accuracy where the curve ends: that of the test images if it is known."""
+    return curve.minutes[-1], curve.held_out[-1] if curve.test is None else curve.test
+
+
+def heights_of_names(ends: Sequence[tuple[float, float]], gap: float = 2.7, near: float = 2.5) -> list[float]:
+    """At which accuracy the name of each curve is written, at its end: names stand `gap` points apart at least.
+
+    That holds for ends within a factor of `near` in minutes; names further apart lie side by side. The highest keeps
+    its place, and the others move down.
+
+    >>> heights_of_names([(100, 87.0), (1, 86.0), (120, 86.0)])
+    [87.0, 86.0, 84.3]
+    """
+    placed: dict[int, float] = {}
+    for i in sorted(range(len(ends)), key=lambda i: -ends[i][1]):
+        minutes, height = ends[i]
+        for j, other in placed.items():  # from the highest down
+            if max(minutes, ends[j][0]) < near * min(minutes, ends[j][0]):
+                height = min(height, other - gap)
+        placed[i] = height
+    return [placed[i] for i in range(len(ends))]
+
+
+def _draw(axes: Any, curve: Curve, number: int, height: float) -> None:
+    """The curve, its end, and its name beside the end at `height`."""
+    from matplotlib.patheffects import withStroke
+
     colour = VERMILION if curve.name.endswith("Keras") else COLOURS[number % len(COLOURS)]
-    end = (curve.minutes[-1], curve.held_out[-1] if curve.test is None else curve.test)
+    end = end_of(curve)
     if curve.held_out:
         axes.plot(curve.minutes, curve.held_out, "o-", color=colour, markersize=4)
     if curve.test is not None:
         axes.plot(*end, "D", color=colour, markersize=7)
-    axes.annotate(curve.name, end, (7, 4), textcoords="offset points", color=colour, fontsize=10)
+    name = axes.annotate(
+        curve.name, (end[0], height), (9, 0), textcoords="offset points", color=colour, fontsize=10, va="center"
+    )
+    name.set_path_effects([withStroke(linewidth=3, foreground="white")])  # lines pass behind it

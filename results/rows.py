@@ -126,7 +126,7 @@ ROWS = (
     Row(
         "alexnet_bn_ours", "`alexnet_bn` on CIFAR-10 at 227 pixels, a recipe of ours, at most 2 hours",
         "80.62 (a course, 40 epochs on a GPU)", 86.0, 1, ALEXNET, "cifar10", 15, (*FAST, "--recipe=ours"),
-        remark="The epochs are about as many as two hours allow at 110 images/s.",
+        remark="The epochs are about as many as two hours allow at 110 images/s. Held out: 87.84 % of 5,000 images.",
     ),
     Row(
         "alexnet_valid", "`alexnet_valid` on a tenth of CIFAR-10, a course's recipe", "10 (a course: it did not learn)",

@@ -1,5 +1,6 @@
 """The tables of results say what the logs say, and the script notices when they do not."""
 
+import itertools
 import json
 import re
 import shutil
@@ -84,6 +85,15 @@ def test_curves_by_hand(tmp_path):
     assert picture.says(path) is None
     picture.save([curve, keras], path)
     assert picture.says(path) == picture.drawn_from([curve, keras]) != picture.drawn_from([curve])
+
+
+def test_names_of_curves_do_not_lie_on_each_other(rng):
+    assert picture.heights_of_names([(100, 87.0), (1, 86.0), (120, 86.0)]) == [87.0, 86.0, pytest.approx(84.3)]
+    ends = [(10 ** rng.uniform(0, 2), rng.uniform(80, 90)) for _ in range(12)]
+    heights = picture.heights_of_names(ends, gap=2, near=3)
+    for (one, height), (other, below) in itertools.combinations(zip([m for m, _ in ends], heights, strict=True), 2):
+        assert abs(height - below) > 1.999 or max(one, other) >= 3 * min(one, other)
+    assert all(height <= end for height, (_, end) in zip(heights, ends, strict=True))
 
 
 def test_figures_by_hand(tmp_path):
