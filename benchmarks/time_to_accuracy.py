@@ -1,10 +1,12 @@
 """How long rawcnn and Keras take to an accuracy on held-out images: the same net, data, optimizer, rate and batch.
 
-python -m benchmarks.time_to_accuracy --net=cifar_wide --data_dir=cifar-10-batches-bin --target=80 --out=times.json
+python -m benchmarks.time_to_accuracy --net=cifar_wide --data_dir=cifar-10-batches-bin --target=80 \\
+    --out=results/races/cifar_wide.json
 
 Seconds begin when the images are in memory and end with the first validation at the target or above: building, tracing
 and all validations count. Keras trains as a course does, with `fit` in float32 at a constant rate; rawcnn with its
-recipe, whose rate falls, in bfloat16 (`--precision`). `--out` keeps every epoch's seconds and accuracy, for a picture.
+recipe, whose rate falls over `--epochs`, in bfloat16 (`--precision`). `--out` keeps every epoch's seconds and accuracy;
+`results/make.py` makes a picture and a table of the files in `results/races`.
 With `--keep=DIR` a race that was stopped goes on from each side's last whole epoch: the same command again, on the same
 kind of machine. No test image is looked at.
 """
@@ -18,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ from benchmarks.harness import QUIET, keep_line, kept_lines, machine, machine_li
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 SIDES = ("rawcnn", "keras")
+PLACES = ("data_dir", "keep", "out", "timeout", "side")
+"""Flags that change nothing about a race."""
 
 
 class Epochs:
@@ -145,7 +150,7 @@ def train_keras(args: argparse.Namespace) -> None:
         .map(shown, tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE),
         initial_epoch=len(epochs.before),
-        epochs=args.epochs,
+        epochs=args.keras_epochs,
         shuffle=False,  # `pipeline` does
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end_of_epoch)],
@@ -179,12 +184,19 @@ def table_row(side: str, epochs: Sequence[dict[str, float]], target: float, othe
     return side, f"{last['epoch']:.0f}", f"{last['accuracy']:.2f}", minutes, disturbed
 
 
+def flags_without_paths(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
+    """The flags that make the race, besides those that say where files are: `--out` is for others to read."""
+    given = {name: value for name, value in vars(args).items() if value != parser.get_default(name)}
+    return [f"--{name}={value}" for name, value in given.items() if name not in PLACES]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", choices=("cifar_basic", "cifar_wide", "alexnet_bn"), default="cifar_wide")
     parser.add_argument("--data_dir", required=True, help="folder with CIFAR-10's binary files")
     parser.add_argument("--target", type=float, required=True, help="accuracy in %% of the held-out images")
-    parser.add_argument("--epochs", type=int, default=20, help="the most; rawcnn's rate falls over so many")
+    parser.add_argument("--epochs", type=int, default=20, help="rawcnn's: its rate falls over so many")
+    parser.add_argument("--keras_epochs", type=int, default=20, help="the most that Keras trains")
     parser.add_argument("--precision", default="bfloat16", help="rawcnn's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sample", type=float, default=1.0, help="fraction of the training images, to try it out")
@@ -199,11 +211,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.keep:
         check_machine(args.keep)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    kept: dict[str, Any] = {"command": given, "machine": machine_line(), "date": str(datetime.date.today())}
+    kept: dict[str, Any] = {
+        "net": args.net,
+        "target": args.target,
+        "flags": flags_without_paths(parser, args),
+        "machine": machine_line().split(", load average")[0],
+        "versions": {package: version(package) for package in ("tensorflow", "keras")},
+        "date": str(datetime.date.today()),
+        "others": {},
+    }
     rows = []
     for side in SIDES:
         child = run_child([sys.executable, "-m", "benchmarks.time_to_accuracy", *given, f"--side={side}"], args.timeout)
-        kept[side] = epochs_of(child)
+        kept[side], kept["others"][side] = epochs_of(child), round(child.others, 3)
         rows.append(table_row(side, kept[side], args.target, child.others))
         print(f"{side}: {rows[-1]}", file=sys.stderr, flush=True)
     print(f"Command: `python -m benchmarks.time_to_accuracy {' '.join(given)}`\n")

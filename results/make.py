@@ -38,7 +38,7 @@ import rawcnn  # noqa: E402
 from benchmarks.children import busy_seconds, others_share  # noqa: E402
 from benchmarks.finetune import chosen_photos  # noqa: E402
 from benchmarks.harness import QUIET, machine_line, markdown_table  # noqa: E402
-from results import picture  # noqa: E402
+from results import picture, race  # noqa: E402
 from results.rows import DATA, OWED, ROWS, Row  # noqa: E402
 
 LOGS, PAGE, README = ROOT / "results/logs", ROOT / "results/README.md", ROOT / "README.md"
@@ -176,9 +176,11 @@ def commands(found: Found) -> str:
     return "\n".join(lines)
 
 
-def page(found: Sequence[Found]) -> str:
+def page(found: Sequence[Found], races: Sequence[dict[str, Any]]) -> str:
     """The whole of results/README.md."""
     ran, others = [one for one in found if one.seeds], [one for one in found if not one.seeds]
+    not_run = ["Not run yet, for want of hours of a quiet machine of two cores:", "", *map(commands, others), ""]
+    owed = ["## Still owed", "", "Targets for which there is no row yet:", "", *(f"* {one}" for one in OWED), ""]
     return "\n".join(
         (
             "# Results",
@@ -197,16 +199,9 @@ def page(found: Sequence[Found]) -> str:
             "",
             *map(commands, ran),
             "",
-            "Not run yet, for want of hours of a quiet machine of two cores:",
-            "",
-            *map(commands, others),
-            "",
-            "## Still owed",
-            "",
-            "Targets for which there is no row yet:",
-            "",
-            *(f"* {one}" for one in OWED),
-            "",
+            *(not_run if others else ()),
+            *race.section(races),
+            *(owed if OWED else ()),
         )
     )
 
@@ -230,10 +225,10 @@ def replaced(text: str, new: str) -> str:
     return before + new + rest.split(END, 1)[1]
 
 
-def wanted(logs: Path = LOGS, page_path: Path = PAGE, readme: Path = README) -> dict[Path, str]:
-    """Each file that is made from the logs, and what it should say."""
+def wanted(logs: Path = LOGS, page_path: Path = PAGE, readme: Path = README, races: Path = RACES) -> dict[Path, str]:
+    """Each file that is made from the logs and the races, and what it should say."""
     found = every(logs)
-    return {page_path: page(found), readme: replaced(readme.read_text("utf-8"), section(found))}
+    return {page_path: page(found, race.read(races)), readme: replaced(readme.read_text("utf-8"), section(found))}
 
 
 def differing(files: dict[Path, str]) -> list[Path]:
@@ -244,7 +239,7 @@ def curves(logs: Path = LOGS, races: Path = RACES) -> list[picture.Curve]:
     """What the picture shows: seed 0 of each row on CIFAR-10, and Keras in each race to an accuracy."""
     folders = [(row, logs / row.name / "seed0") for row in ROWS if row.dataset == "cifar10"]
     found = [picture.of_log(row.name, folder, row.crops) for row, folder in folders if folder.is_dir()]
-    return [curve for curve in found if curve] + [picture.of_race(race) for race in sorted(races.glob("*.json"))]
+    return [curve for curve in found if curve] + [picture.of_race(path) for path in sorted(races.glob("*.json"))]
 
 
 # Training -------------------------------------------------------------------------------------------------------------

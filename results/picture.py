@@ -50,9 +50,8 @@ def of_log(name: str, folder: Path, crops: str) -> Curve | None:
 def of_race(path: Path) -> Curve:
     """Keras's curve in a file that `benchmarks.time_to_accuracy --out` wrote."""
     race = json.loads(path.read_text("utf-8"))
-    net = next(flag.partition("=")[2] for flag in race["command"] if flag.startswith("--net="))
     minutes = tuple(round(epoch["seconds"] / 60, 2) for epoch in race["keras"])
-    return Curve(f"{net}, Keras", minutes, tuple(epoch["accuracy"] for epoch in race["keras"]))
+    return Curve(f"{race['net']}, Keras", minutes, tuple(epoch["accuracy"] for epoch in race["keras"]))
 
 
 def drawn_from(curves: Iterable[Curve]) -> str:

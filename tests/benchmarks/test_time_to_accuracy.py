@@ -26,7 +26,7 @@ FLAGS = ["--net=cifar_basic", "--data_dir=-", "--precision=float32"]
 @pytest.mark.parametrize("side", time_to_accuracy.SIDES)
 def test_a_side_says_each_epoch_and_stops_at_the_target(side, few_images, capsys):
     for target, epochs in ((0, 1), (101, 2)):
-        time_to_accuracy.main([*FLAGS, "--epochs=2", f"--side={side}", f"--target={target}"])
+        time_to_accuracy.main([*FLAGS, "--epochs=2", "--keras_epochs=2", f"--side={side}", f"--target={target}"])
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [line["epoch"] for line in lines] == list(range(1, epochs + 1))
         assert all(line["seconds"] > 0 and 0 <= line["accuracy"] <= 100 for line in lines)
@@ -36,9 +36,9 @@ def test_a_side_says_each_epoch_and_stops_at_the_target(side, few_images, capsys
 @pytest.mark.parametrize("side", time_to_accuracy.SIDES)
 def test_a_race_that_was_stopped_goes_on(side, few_images, capsys, tmp_path):
     flags = [*FLAGS, f"--side={side}", f"--keep={tmp_path}"]
-    time_to_accuracy.main([*flags, "--epochs=1", "--target=101"])
+    time_to_accuracy.main([*flags, "--epochs=1", "--keras_epochs=1", "--target=101"])
     first = capsys.readouterr().out.splitlines()
-    time_to_accuracy.main([*flags, "--epochs=2", "--target=101"])
+    time_to_accuracy.main([*flags, "--epochs=2", "--keras_epochs=2", "--target=101"])
     again = capsys.readouterr().out.splitlines()
     assert again[0] == first[0] and [json.loads(line)["epoch"] for line in again] == [1, 2]
     assert json.loads(again[1])["seconds"] > json.loads(again[0])["seconds"]
@@ -48,7 +48,7 @@ def test_a_race_that_was_stopped_goes_on(side, few_images, capsys, tmp_path):
             assert file["optimizer/vars/0"][()] == 2
     else:
         assert sorted(path.name for path in (tmp_path / side).glob("*.npz"))[-1] == "ckpt-000000002.npz"
-    time_to_accuracy.main([*flags, "--epochs=2", "--target=0"])
+    time_to_accuracy.main([*flags, "--epochs=2", "--keras_epochs=2", "--target=0"])
     assert capsys.readouterr().out.splitlines() == again, "the race was over"
 
 
@@ -70,10 +70,13 @@ def test_the_table_says_who_got_there_and_the_file_keeps_every_epoch(monkeypatch
 
     monkeypatch.setattr(time_to_accuracy, "run_child", run_child)
     out = tmp_path / "times.json"
-    time_to_accuracy.main(["--data_dir=-", "--target=80", f"--out={out}"])
+    time_to_accuracy.main(["--data_dir", "-", "--target=80.5", "--epochs=3", f"--keep={tmp_path}", f"--out={out}"])
     table = capsys.readouterr().out.splitlines()[-2:]
     assert table == ["| rawcnn | 2 | 81.00 | 2.0 | 1% |", "| keras | 2 | 79.00 | not in 20.0 | 20% (!) |"]
-    assert json.loads(out.read_text())["keras"][0] == {"epoch": 1, "seconds": 600.0, "accuracy": 40.0}
+    race = json.loads(out.read_text())
+    assert race["keras"][0] == {"epoch": 1, "seconds": 600.0, "accuracy": 40.0}
+    assert race["net"] == "cifar_wide" and race["flags"] == ["--target=80.5", "--epochs=3"]
+    assert race["others"] == {"rawcnn": 0.01, "keras": 0.2} and str(tmp_path) not in out.read_text()
     monkeypatch.setattr(time_to_accuracy, "run_child", lambda *_: Child(1, "", "no such file", 1.0, 1.0, 0.0))
     with pytest.raises(SystemExit, match="no such file"):
         time_to_accuracy.main(["--data_dir=-", "--target=80"])

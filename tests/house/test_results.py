@@ -13,7 +13,7 @@ import pytest
 from rawcnn.run.flags import read_flags
 from rawcnn.run.plan import recipe_for
 from rawcnn.run.settings import Settings
-from results import make, picture, rows
+from results import make, picture, race, rows
 from tests.command import ROOT
 
 ROW = rows.Row("mine", "`lenet5` on MNIST", "99 (a paper)", 98.0, 2, "e.py", "mnist", 2, ("--average=0.5",), ("6",))
@@ -76,8 +76,8 @@ def test_curves_by_hand(tmp_path):
     (folder / "history.jsonl").write_text('{"epoch": 1}')
     assert picture.of_log("mine", folder, "6") is None
 
-    race = {"command": ["--net=cifar_wide"], "keras": [{"epoch": 1, "seconds": 150.0, "accuracy": 61.5}]}
-    (tmp_path / "race.json").write_text(json.dumps(race))
+    kept = {"net": "cifar_wide", "keras": [{"epoch": 1, "seconds": 150.0, "accuracy": 61.5}]}
+    (tmp_path / "race.json").write_text(json.dumps(kept))
     keras = picture.of_race(tmp_path / "race.json")
     assert keras == ("cifar_wide, Keras", (2.5,), (61.5,), None)
 
@@ -85,6 +85,38 @@ def test_curves_by_hand(tmp_path):
     assert picture.says(path) is None
     picture.save([curve, keras], path)
     assert picture.says(path) == picture.drawn_from([curve, keras]) != picture.drawn_from([curve])
+
+
+@pytest.mark.parametrize(
+    ("ours", "keras", "says"),
+    [
+        (81.0, 80.0, ("2.0", "1", "9.0 (shared)", "1", "4.5")),
+        (81.0, 79.9, ("2.0", "1", "more than 9.0 (shared)", "1", "more than 4.5")),
+        (79.9, 81.0, ("more than 2.0", "1", "9.0 (shared)", "1", "less than 4.5")),
+        (79.9, 79.9, ("more than 2.0", "1", "more than 9.0 (shared)", "1", "-")),
+    ],
+)
+def test_a_race_by_hand(tmp_path, ours, keras, says):
+    """A side that did not get there needs more minutes than it had, and the ratio says so."""
+    kept = {
+        "net": "cifar_wide", "target": 80.0, "flags": ["--target=80.0"], "machine": "a machine", "date": "today",
+        "versions": {"tensorflow": "2", "keras": "3"}, "others": {"rawcnn": 0.0, "keras": 0.3},
+        "rawcnn": [{"epoch": 1, "seconds": 120.0, "accuracy": ours}],
+        "keras": [{"epoch": 1, "seconds": 540.0, "accuracy": keras}],
+    }  # fmt: skip
+    (tmp_path / "cifar_wide.json").write_text(json.dumps(kept))
+    races = race.read(tmp_path)
+    assert race.cells(races[0]) == ("`cifar_wide`", "80", *says)
+    text = make.page(make.every(), races)
+    assert "\n## Against Keras\n" in text and "a machine; TensorFlow 2, Keras 3; today." in text
+    assert "`python -m benchmarks.time_to_accuracy --target=80.0 --data_dir=DIR`" in text
+
+
+def test_the_page_has_no_empty_chapter(monkeypatch):
+    monkeypatch.setattr(make, "OWED", ())
+    text = make.page([found for found in make.every() if found.seeds], ())
+    assert not any(heading in text for heading in ("Not run yet", "Against Keras", "Still owed"))
+    assert text.endswith(").\n")
 
 
 def test_names_of_curves_do_not_lie_on_each_other(rng):
