@@ -131,9 +131,10 @@ def _draw(axes: Any, curve: Curve, number: int, height: float) -> None:
     from matplotlib.patheffects import withStroke
 
     colour = VERMILION if curve.name.endswith("Keras") else COLOURS[number % len(COLOURS)]
+    style = "o-" if number < len(COLOURS) else "o--"  # the colours come a second time
     end = end_of(curve)
     if curve.held_out:
-        axes.plot(curve.minutes, curve.held_out, "o-", color=colour, markersize=4)
+        axes.plot(curve.minutes, curve.held_out, style, color=colour, markersize=4)
     if curve.test is not None:
         axes.plot(*end, "D", color=colour, markersize=7)
     name = axes.annotate(

@@ -174,6 +174,7 @@ Test accuracies to expect, in %, each with the row of results/README.md that gav
 
 * `lenet5` paper: 99.10 after 20 epochs (row `lenet5`)
 * `lenet5_tanh` course: 99.09 after 18 epochs (row `lenet5_tanh`)
+* `alexnet_bn` course: 78.29 after 10 epochs (row `alexnet_bn`)
 * `alexnet_bn` ours: 87.17 after 15 epochs (row `alexnet_bn_ours`)
 * `alexnet_valid` course: 50.44 after 15 epochs (row `alexnet_valid`)
 * `alexnet_dogs` ours: 77.00 after 60 epochs (row `alexnet_dogs`)
