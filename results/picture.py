@@ -16,7 +16,7 @@ from rawcnn.run.figures import BLUE, DPI, GREY, INK, VERMILION, new_figure, png_
 KEY = "rawcnn:curves"
 """The text chunk of the PNG that holds what is drawn, so that a check needs no pixels."""
 
-COLOURS = (BLUE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+COLOURS = (BLUE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C510A", "#5E3C99")
 COURSES = (  # minutes, accuracy in %, whose
     (5 * 111 / 60, 81.07, "cifar_wide, a course (GPU)"),
     (40 * 72 / 60, 80.62, "alexnet_bn, a course (GPU)"),
@@ -77,9 +77,7 @@ def save(curves: Iterable[Curve], path: Path) -> None:
         _draw(axes, curve, number, height)
     for minutes, accuracy, whose in COURSES:
         axes.plot(minutes, accuracy, "*", color=GREY, markersize=13)
-        axes.annotate(
-            whose, (minutes, accuracy), (-8, 5), textcoords="offset points", color=GREY, fontsize=9, ha="right"
-        )
+        _write(axes, whose, (minutes, accuracy), (-8, 5), color=GREY, fontsize=9, ha="right")
     axes.set_xscale("log")
     ticks = [0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -128,8 +126,6 @@ def heights_of_names(ends: Sequence[tuple[float, float]], gap: float = 2.7, near
 
 def _draw(axes: Any, curve: Curve, number: int, height: float) -> None:
     """The curve, its end, and its name beside the end at `height`."""
-    from matplotlib.patheffects import withStroke
-
     colour = VERMILION if curve.name.endswith("Keras") else COLOURS[number % len(COLOURS)]
     style = "o-" if number < len(COLOURS) else "o--"  # the colours come a second time
     end = end_of(curve)
@@ -137,7 +133,12 @@ def _draw(axes: Any, curve: Curve, number: int, height: float) -> None:
         axes.plot(curve.minutes, curve.held_out, style, color=colour, markersize=4)
     if curve.test is not None:
         axes.plot(*end, "D", color=colour, markersize=7)
-    name = axes.annotate(
-        curve.name, (end[0], height), (9, 0), textcoords="offset points", color=colour, fontsize=10, va="center"
-    )
-    name.set_path_effects([withStroke(linewidth=3, foreground="white")])  # lines pass behind it
+    _write(axes, curve.name, (end[0], height), (9, 0), color=colour, fontsize=10, va="center")
+
+
+def _write(axes: Any, text: str, place: tuple[float, float], offset: tuple[int, int], **style: Any) -> None:
+    """`text` at `offset` points from `place`; lines pass behind it."""
+    from matplotlib.patheffects import withStroke
+
+    written = axes.annotate(text, place, offset, textcoords="offset points", zorder=4, **style)
+    written.set_path_effects([withStroke(linewidth=3, foreground="white")])

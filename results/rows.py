@@ -165,9 +165,11 @@ ROWS = (
         "seeds ([how](../docs/howto/fine-tune.md)).",
     ),
     Row(
-        "vgg11", "`vgg11` on CIFAR-10 at 32 pixels, a recipe of ours, 6 epochs", "92.9 to 93.3 (VGG16 with batch norm)",
-        88.0, 1, VGG, "cifar10", 6, (*FAST, "--recipe=ours", "--input_size=32"),
-        remark="The training accuracy was 78 % and still rising: the target needs more epochs.",
+        "vgg11", "`vgg11` on CIFAR-10 at 32 pixels, a recipe of ours, 40 epochs",
+        "92.9 to 93.3 (VGG16 with batch norm)", 88.0, 1, VGG, "cifar10", 40,
+        (*FAST, "--recipe=ours", "--input_size=32"),
+        remark="At the end 99 % of the training images were right: what is missing are changes to the images, not "
+        "epochs. 6 epochs gave 76.25 % of the test images, with 78 % of the training images (n = 1).",
     ),
 )  # fmt: skip
 

@@ -178,7 +178,7 @@ Test accuracies to expect, in %, each with the row of results/README.md that gav
 * `alexnet_bn` ours: 87.17 after 15 epochs (row `alexnet_bn_ours`)
 * `alexnet_valid` course: 50.44 after 15 epochs (row `alexnet_valid`)
 * `alexnet_dogs` ours: 77.00 after 60 epochs (row `alexnet_dogs`)
-* `vgg11` ours: 76.25 after 6 epochs (row `vgg11`)
+* `vgg11` ours: 85.02 after 40 epochs (row `vgg11`)
 * `googlenet` ours: 80.97 after 50 epochs (row `googlenet_dogs`)
 * `cifar_basic` ours: 77.08 after 5 epochs (row `cifar_basic`)
 * `cifar_fast` ours: 94.14 after 10 epochs (row `cifar_fast`)
