@@ -105,12 +105,12 @@ ROWS = (
     Row(
         "cifar_wide", "`cifar_wide` on CIFAR-10, a course's recipe, 5 epochs", "81.07 (a course)", 84.0, 3,
         CIFAR, "cifar10", 5, FAST,
-        remark="About 23 minutes a seed on a quiet machine; seed 0 was halted often for measurements of speed, and the "
-        "halts count among its minutes. An older run: 86.15, 1 seed (cifar.md).",
+        remark="Seed 0 before, on an Intel Xeon with AMX, halted often for measurements of speed: 85.69. An older run: "
+        "86.15, 1 seed (cifar.md).",
     ),
     Row(
         "cifar_wide_ours", "`cifar_wide` on CIFAR-10, a recipe of ours, 10 epochs", "81.07 (a course, 5 epochs)", 90.0,
-        1, CIFAR, "cifar10", 10, (*FAST, "--recipe=ours"), remark="About 50 minutes on a quiet machine (estimated).",
+        1, CIFAR, "cifar10", 10, (*FAST, "--recipe=ours"), remark="About 80 minutes on a quiet Zen 5.",
     ),
     Row(
         "cifar_fast", "`cifar_fast` on CIFAR-10, 10 epochs, six test views", "94.0 (Jordan 2024, on a GPU)", 94.0, 5,
