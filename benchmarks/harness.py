@@ -358,9 +358,14 @@ def machine() -> dict[str, Any]:
 
 
 def machine_line() -> str:
-    """The machine in one line."""
+    """The machine in one line, with what it did at the start."""
+    return f"{which_machine()}, load average {machine()['load_average']} at the start"
+
+
+def which_machine() -> str:
+    """The machine in one line, the same at any time."""
     m = machine()
     return (
         f"{m['cpu']} (family/model/stepping {m['model']}), {m['cores']} cores, {' '.join(m['isa']) or 'no AVX2'}, "
-        f"{m['memory_gb']} GB, {m['system']}, load average {m['load_average']} at the start"
+        f"{m['memory_gb']} GB, {m['system']}"
     )

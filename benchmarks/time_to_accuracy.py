@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Child, run_child
-from benchmarks.harness import QUIET, keep_line, kept_lines, machine, machine_line, markdown_table
+from benchmarks.harness import QUIET, keep_line, kept_lines, machine, markdown_table, which_machine
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 SIDES = ("rawcnn", "keras")
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "net": args.net,
         "target": args.target,
         "flags": flags_without_paths(parser, args),
-        "machine": machine_line().split(", load average")[0],
+        "machine": which_machine(),
         "versions": {package: version(package) for package in ("tensorflow", "keras")},
         "date": str(datetime.date.today()),
         "others": {},

@@ -37,7 +37,7 @@ sys.path.insert(0, str(ROOT))
 import rawcnn  # noqa: E402
 from benchmarks.children import busy_seconds, others_share  # noqa: E402
 from benchmarks.finetune import chosen_photos  # noqa: E402
-from benchmarks.harness import QUIET, machine_line, markdown_table  # noqa: E402
+from benchmarks.harness import QUIET, markdown_table, which_machine  # noqa: E402
 from results import picture, race  # noqa: E402
 from results.rows import DATA, OWED, ROWS, Row  # noqa: E402
 
@@ -239,7 +239,7 @@ def curves(logs: Path = LOGS, races: Path = RACES) -> list[picture.Curve]:
     """What the picture shows: seed 0 of each row on CIFAR-10, and Keras in each race to an accuracy."""
     folders = [(row, logs / row.name / "seed0") for row in ROWS if row.dataset == "cifar10"]
     found = [picture.of_log(row.name, folder, row.crops) for row, folder in folders if folder.is_dir()]
-    return [curve for curve in found if curve] + [picture.of_race(path) for path in sorted(races.glob("*.json"))]
+    return [curve for curve in found if curve] + list(map(picture.of_race, race.read(races)))
 
 
 # Training -------------------------------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def keep(
     (part / "flags.txt").write_text("\n".join(kept) + "\n", "utf-8")
     result = {
         "test_accuracy": {protocol: float(ACCURACY.findall(text)[-1]) for protocol, text in printed.items()},
-        "machine": machine_line().split(", load average")[0],
+        "machine": which_machine(),
         "others": None if others is None else round(others, 3),
         "rawcnn": rawcnn.__version__,
         "python": platform.python_version(),

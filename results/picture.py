@@ -47,9 +47,8 @@ def of_log(name: str, folder: Path, crops: str) -> Curve | None:
     return Curve(name, tuple(minutes), known, test)
 
 
-def of_race(path: Path) -> Curve:
-    """Keras's curve in a file that `benchmarks.time_to_accuracy --out` wrote."""
-    race = json.loads(path.read_text("utf-8"))
+def of_race(race: dict[str, Any]) -> Curve:
+    """Keras's curve in a race that `benchmarks.time_to_accuracy --out` kept."""
     minutes = tuple(round(epoch["seconds"] / 60, 2) for epoch in race["keras"])
     return Curve(f"{race['net']}, Keras", minutes, tuple(epoch["accuracy"] for epoch in race["keras"]))
 

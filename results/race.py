@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.harness import QUIET, markdown_table
 
@@ -18,28 +18,35 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def cells(race: dict[str, Any]) -> tuple[str, ...]:
-    """A row of the table. A side that did not reach the accuracy took more than the minutes that it was given."""
-    (ours, more, epochs), (keras, keras_more, keras_epochs) = (_minutes(race, side) for side in ("rawcnn", "keras"))
-    more_than = {(False, True): "more than ", (True, False): "less than "}.get((more, keras_more), "")
-    return (
-        f"`{race['net']}`",
-        f"{race['target']:g}",
-        _said(ours, more, race["others"]["rawcnn"]),
-        epochs,
-        _said(keras, keras_more, race["others"]["keras"]),
-        keras_epochs,
-        "-" if more and keras_more else f"{more_than}{keras / ours:.1f}",
-    )
+    """A row of the table."""
+    ours, keras = _side(race, "rawcnn"), _side(race, "keras")
+    told = [cell for side in (ours, keras) for cell in (side.said(), f"{side.epochs}")]
+    return f"`{race['net']}`", f"{race['target']:g}", *told, ratio(ours, keras)
 
 
-def _minutes(race: dict[str, Any], side: str) -> tuple[float, bool, str]:
-    """Minutes of a side, whether it needs more than these, and its epochs."""
-    last = race[side][-1]
-    return last["seconds"] / 60, last["accuracy"] < race["target"], f"{last['epoch']}"
+class Side(NamedTuple):
+    """How long a side trained. One that did not reach the accuracy needs more than these minutes."""
+
+    minutes: float
+    reached: bool
+    epochs: int
+    shared: bool
+
+    def said(self) -> str:
+        return f"{'' if self.reached else 'more than '}{self.minutes:.1f}{' (shared)' if self.shared else ''}"
 
 
-def _said(minutes: float, more: bool, others: float) -> str:
-    return f"{'more than ' if more else ''}{minutes:.1f}{' (shared)' if others > QUIET else ''}"
+def _side(race: dict[str, Any], name: str) -> Side:
+    last = race[name][-1]
+    return Side(last["seconds"] / 60, last["accuracy"] >= race["target"], last["epoch"], race["others"][name] > QUIET)
+
+
+def ratio(ours: Side, keras: Side) -> str:
+    """Keras's minutes over ours: a bound if one side did not get there, and a dash if neither did."""
+    if not (ours.reached or keras.reached):
+        return "-"
+    bound = "" if ours.reached and keras.reached else "more than " if ours.reached else "less than "
+    return f"{bound}{keras.minutes / ours.minutes:.1f}"
 
 
 def section(races: Sequence[dict[str, Any]]) -> list[str]:

@@ -78,7 +78,7 @@ def test_curves_by_hand(tmp_path):
 
     kept = {"net": "cifar_wide", "keras": [{"epoch": 1, "seconds": 150.0, "accuracy": 61.5}]}
     (tmp_path / "race.json").write_text(json.dumps(kept))
-    keras = picture.of_race(tmp_path / "race.json")
+    keras = picture.of_race(race.read(tmp_path)[0])
     assert keras == ("cifar_wide, Keras", (2.5,), (61.5,), None)
 
     path = tmp_path / "a.png"
