@@ -72,8 +72,13 @@ def save(curves: Iterable[Curve], path: Path) -> None:
     figure = new_figure(10, 5.6, "CIFAR-10 on two cores: accuracy against minutes of training")
     axes = figure.subplots()
     heights = heights_of_names([end_of(curve) for curve in curves])
-    for number, (curve, height) in enumerate(zip(curves, heights, strict=True)):
-        _draw(axes, curve, number, height)
+    ours = 0
+    for curve, height in zip(curves, heights, strict=True):
+        keras = curve.name.endswith("Keras")
+        colour = VERMILION if keras else COLOURS[ours % len(COLOURS)]
+        second = not keras and ours >= len(COLOURS)  # the colours come a second time
+        _draw(axes, curve, height, colour, "o--" if second else "o-")
+        ours += not keras
     for minutes, accuracy, whose in COURSES:
         axes.plot(minutes, accuracy, "*", color=GREY, markersize=13)
         _write(axes, whose, (minutes, accuracy), (-8, 5), color=GREY, fontsize=9, ha="right")
@@ -83,7 +88,7 @@ def save(curves: Iterable[Curve], path: Path) -> None:
     axes.minorticks_off()
     shown = [minutes for curve in curves for minutes in curve.minutes]
     shown += [minutes for minutes, _, _ in COURSES]
-    axes.set_xlim(min(shown) / 1.3, 2.5 * max(shown))  # room for names on the right
+    axes.set_xlim(min(shown) / 1.3, 3 * max(shown))  # room for names on the right
     axes.set_xlabel("minutes of training, on a logarithmic scale")
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(bottom=40)
@@ -123,10 +128,8 @@ def heights_of_names(ends: Sequence[tuple[float, float]], gap: float = 2.7, near
     return [placed[i] for i in range(len(ends))]
 
 
-def _draw(axes: Any, curve: Curve, number: int, height: float) -> None:
+def _draw(axes: Any, curve: Curve, height: float, colour: str, style: str) -> None:
     """The curve, its end, and its name beside the end at `height`."""
-    colour = VERMILION if curve.name.endswith("Keras") else COLOURS[number % len(COLOURS)]
-    style = "o-" if number < len(COLOURS) else "o--"  # the colours come a second time
     end = end_of(curve)
     if curve.held_out:
         axes.plot(curve.minutes, curve.held_out, style, color=colour, markersize=4)

@@ -110,7 +110,8 @@ ROWS = (
     ),
     Row(
         "cifar_wide_ours", "`cifar_wide` on CIFAR-10, a recipe of ours, 10 epochs", "81.07 (a course, 5 epochs)", 90.0,
-        1, CIFAR, "cifar10", 10, (*FAST, "--recipe=ours"), remark="About 80 minutes on a quiet Zen 5.",
+        1, CIFAR, "cifar10", 10, (*FAST, "--recipe=ours"),
+        remark="Held out: 90.30 % of 5,000 images, and 91.36 % with six views.",
     ),
     Row(
         "cifar_fast", "`cifar_fast` on CIFAR-10, 10 epochs, six test views", "94.0 (Jordan 2024, on a GPU)", 94.0, 5,
