@@ -111,8 +111,9 @@ ROWS = (
     Row(
         "cifar_wide_ours", "`cifar_wide` on CIFAR-10, a recipe of ours, 10 epochs", "81.07 (a course, 5 epochs)", 90.0,
         1, CIFAR, "cifar10", 10, (*FAST, "--recipe=ours"),
-        remark="Held out: 90.30 % of 5,000 images, and 91.36 % with six views. With Nesterov's momentum, a rate of 0.1 and "
-        "a weight decay of 5e-4 in the place of Adam 90.82 and 91.74 (n = 1): the recipe to train on all 50,000 images.",
+        remark="Held out: 90.30 % of 5,000 images, and 91.36 % with six views. With Nesterov's momentum, a rate of 0.1 "
+        "and a weight decay of 5e-4 in the place of Adam 90.82 and 91.74 (n = 1): the recipe to train on all 50,000 "
+        "images.",
     ),
     Row(
         "cifar_fast", "`cifar_fast` on CIFAR-10, 10 epochs, six test views", "94.0 (Jordan 2024, on a GPU)", 94.0, 5,
