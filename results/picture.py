@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -72,13 +73,10 @@ def save(curves: Iterable[Curve], path: Path) -> None:
     figure = new_figure(10, 5.6, "CIFAR-10 on two cores: accuracy against minutes of training")
     axes = figure.subplots()
     heights = heights_of_names([end_of(curve) for curve in curves])
-    ours = 0
+    looks = itertools.cycle(itertools.product(("o-", "o--"), COLOURS))  # dashed the second time
     for curve, height in zip(curves, heights, strict=True):
-        keras = curve.name.endswith("Keras")
-        colour = VERMILION if keras else COLOURS[ours % len(COLOURS)]
-        second = not keras and ours >= len(COLOURS)  # the colours come a second time
-        _draw(axes, curve, height, colour, "o--" if second else "o-")
-        ours += not keras
+        style, colour = ("o-", VERMILION) if curve.name.endswith("Keras") else next(looks)
+        _draw(axes, curve, height, colour, style)
     for minutes, accuracy, whose in COURSES:
         axes.plot(minutes, accuracy, "*", color=GREY, markersize=13)
         _write(axes, whose, (minutes, accuracy), (-8, 5), color=GREY, fontsize=9, ha="right")

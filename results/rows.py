@@ -171,8 +171,10 @@ ROWS = (
         "vgg11", "`vgg11` on CIFAR-10 at 32 pixels, a recipe of ours, 40 epochs",
         "92.9 to 93.3 (VGG16 with batch norm)", 88.0, 1, VGG, "cifar10", 40,
         (*FAST, "--recipe=ours", "--input_size=32"),
-        remark="At the end 99 % of the training images were right: what is missing are changes to the images, not "
-        "epochs. 6 epochs gave 76.25 % of the test images, with 78 % of the training images (n = 1).",
+        remark="At the end 99 % of the training images were right, and 85.64 % of 5,000 held-out ones: more epochs are "
+        "no help. 6 epochs gave 76.25 % of the test images, with 78 % of the training images (n = 1). With Nesterov's "
+        "momentum, a rate of 0.03 and a weight decay of 5e-4 in the place of Adam, 80.88 % of the held-out images were "
+        "right after 6 epochs (n = 1): the recipe to train for 40.",
     ),
 )  # fmt: skip
 
